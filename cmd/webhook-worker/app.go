@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/epicvoice/webhook-worker/internal/config"
+	"github.com/epicvoice/webhook-worker/migrations"
+	"github.com/epicvoice/webhook-worker/partners"
+)
+
+const (
+	// connectTimeout is how long the first connection to the database may take.
+	connectTimeout = 10 * time.Second
+	// applicationName is how the program's connections show in pg_stat_activity.
+	applicationName = "webhook-worker"
+	// maxInput bounds what is read from files and stdin, above every limit of what they may hold.
+	maxInput = 1 << 20
+)
+
+// app is what commands share: the outside world.
+type app struct {
+	ctx     context.Context //nolint:containedctx // it lives as long as the command
+	environ []string
+	stdin   io.Reader
+	stdout  io.Writer
+	stderr  io.Writer
+}
+
+// config reads the environment.
+func (a *app) config() (*config.Config, error) {
+	cfg, err := config.Load(a.environ)
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	return cfg, nil
+}
+
+// logger makes the process's logger, on stderr.
+func (a *app) logger(cfg *config.Config) *slog.Logger {
+	options := &slog.HandlerOptions{Level: slog.Level(cfg.LogLevel)}
+	if cfg.LogFormat == config.LogJSON {
+		return slog.New(slog.NewJSONHandler(a.stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, options))
+}
+
+// connect opens a pool of at most maxConns connections (0: pgx's default) and sees that the database answers.
+func (a *app) connect(cfg *config.Config, maxConns int32) (*pgxpool.Pool, error) {
+	if err := cfg.RequireDatabase(); err != nil {
+		return nil, &usageError{err}
+	}
+	poolConfig, err := pgxpool.ParseConfig(string(cfg.DatabaseURL))
+	if err != nil {
+		return nil, &usageError{fmt.Errorf("DATABASE_URL is not valid: %w", err)}
+	}
+	if maxConns > 0 && !strings.Contains(string(cfg.DatabaseURL), "pool_max_conns") {
+		poolConfig.MaxConns = maxConns
+	}
+	if _, named := poolConfig.ConnConfig.RuntimeParams["application_name"]; !named {
+		poolConfig.ConnConfig.RuntimeParams["application_name"] = applicationName
+	}
+	pool, err := pgxpool.NewWithConfig(a.ctx, poolConfig)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", cfg.DatabaseURL, err)
+	}
+	bounded, cancel := context.WithTimeout(a.ctx, connectTimeout)
+	defer cancel()
+	if err := pool.Ping(bounded); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("connecting to %s (DATABASE_URL): %w", cfg.DatabaseURL, rootCause(err))
+	}
+	return pool, nil
+}
+
+// rootCause drops the outer words of a connection error, which repeat the address of each try.
+func rootCause(err error) error {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		return fmt.Errorf("%s (SQLSTATE %s)", pgErr.Message, pgErr.Code)
+	}
+	for {
+		switch unwrapped := err.(type) { //nolint:errorlint // the wrapping itself is looked at
+		case interface{ Unwrap() error }:
+			if unwrapped.Unwrap() == nil {
+				return err
+			}
+			err = unwrapped.Unwrap()
+		case interface{ Unwrap() []error }:
+			list := unwrapped.Unwrap()
+			if len(list) == 0 {
+				return err
+			}
+			err = list[len(list)-1]
+		default:
+			return err
+		}
+	}
+}
+
+// open connects and refuses a database whose schema is behind.
+func (a *app) open(cfg *config.Config, maxConns int32) (*pgxpool.Pool, error) {
+	pool, err := a.connect(cfg, maxConns)
+	if err != nil {
+		return nil, err
+	}
+	if err := migrations.Check(a.ctx, pool); err != nil {
+		pool.Close()
+		return nil, err //nolint:wrapcheck // it says all
+	}
+	return pool, nil
+}
+
+// withPool reads the configuration, opens the database and runs use.
+func (a *app) withPool(use func(cfg *config.Config, pool *pgxpool.Pool) error) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	pool, err := a.open(cfg, 0)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return use(cfg, pool)
+}
+
+// withStore is withPool for commands about partners.
+func (a *app) withStore(use func(store *partners.Store, pool *pgxpool.Pool) error) error {
+	return a.withPool(func(cfg *config.Config, pool *pgxpool.Pool) error {
+		store, err := newStore(cfg, pool)
+		if err != nil {
+			return err
+		}
+		return use(store, pool)
+	})
+}
+
+// newStore makes the store of partners, which needs the encryption key.
+func newStore(cfg *config.Config, pool *pgxpool.Pool) (*partners.Store, error) {
+	if err := cfg.RequireEncryptionKey(); err != nil {
+		return nil, &usageError{err}
+	}
+	keyring, err := partners.NewKeyring(cfg.EncryptionKey)
+	if err != nil {
+		return nil, fmt.Errorf("reading WEBHOOK_ENCRYPTION_KEY: %w", err)
+	}
+	return partners.NewStore(&partners.StoreConfig{Pool: pool, Keyring: keyring, AllowHTTP: cfg.AllowHTTP}), nil
+}
+
+// printJSON writes one JSON document to stdout.
+func (a *app) printJSON(value any) error {
+	encoder := json.NewEncoder(a.stdout)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(value); err != nil {
+		return fmt.Errorf("writing JSON: %w", err)
+	}
+	return nil
+}
+
+// say writes a line for people to stderr.
+func (a *app) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(a.stderr, format+"\n", args...)
+}
+
+// read reads a file, or stdin if its name is "-".
+func (a *app) read(name string) ([]byte, error) {
+	source := a.stdin
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, &usageError{fmt.Errorf("reading a file: %w", err)}
+		}
+		defer func() { _ = file.Close() }()
+		source = file
+	}
+	content, err := io.ReadAll(io.LimitReader(source, maxInput))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return content, nil
+}
+
+// secret is a --secret flag's value, or the first line of stdin if that is "-".
+func (a *app) secret(value string) (partners.Secret, error) {
+	if value != "-" {
+		return partners.Secret(value), nil
+	}
+	content, err := a.read("-")
+	if err != nil {
+		return "", err
+	}
+	line, _, _ := strings.Cut(string(content), "\n")
+	line = strings.TrimRight(line, "\r")
+	if line == "" {
+		return "", usagef("--secret -: stdin holds no secret")
+	}
+	return partners.Secret(line), nil
+}

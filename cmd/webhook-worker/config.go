@@ -1,0 +1,36 @@
+package main
+
+import "fmt"
+
+type configCommand struct {
+	JSON     bool `name:"json" xor:"format" help:"Print a JSON array."`
+	Markdown bool `xor:"format" help:"Print a Markdown table of names, defaults and meanings."`
+}
+
+// Run prints the configuration.
+func (c *configCommand) Run(a *app) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	variables := cfg.Variables()
+	if c.JSON {
+		return a.printJSON(variables)
+	}
+	if c.Markdown {
+		_, err := fmt.Fprint(a.stdout, markdownTable(variables))
+		return err //nolint:wrapcheck // stdout is gone
+	}
+	rows := make([][]string, len(variables))
+	for i, variable := range variables {
+		rows[i] = []string{variable.Name, variable.Value, defaultMark(variable.Value == variable.Default)}
+	}
+	return printTable(a.stdout, []string{"VARIABLE", "VALUE", ""}, rows)
+}
+
+func defaultMark(isDefault bool) string {
+	if isDefault {
+		return "default"
+	}
+	return ""
+}

@@ -1,0 +1,343 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/joho/godotenv"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/epicvoice/webhook-worker/internal/config"
+	"github.com/epicvoice/webhook-worker/internal/devpg"
+	"github.com/epicvoice/webhook-worker/internal/ops"
+	"github.com/epicvoice/webhook-worker/internal/receiver"
+	"github.com/epicvoice/webhook-worker/jobs"
+	"github.com/epicvoice/webhook-worker/migrations"
+	"github.com/epicvoice/webhook-worker/partners"
+)
+
+const (
+	demoUser = "demo"
+	demoSlug = "demo-partner"
+
+	// demoFailRate is how often the demo partner fails, so that there are retries to look at.
+	demoFailRate = 0.2
+
+	// devAddr is where River UI is if the port is free.
+	devAddr = "127.0.0.1:8080"
+)
+
+type devCommand struct {
+	DataDir string        `placeholder:"DIR" help:"Where the private PostgreSQL keeps its data between runs."`
+	Addr    string        `placeholder:"HOST:PORT" help:"Where River UI listens; 127.0.0.1:8080 if that is free, else another port."`
+	Every   time.Duration `default:"5s" help:"How often a call of the demo user ends; 0 for never."`
+}
+
+// devServer is what a development run stands on.
+type devServer struct {
+	*app
+
+	cfg     *config.Config
+	dataDir string
+	logger  *slog.Logger
+	pool    *pgxpool.Pool
+	store   *partners.Store
+}
+
+// Run starts everything, and stops it when the context ends.
+func (c *devCommand) Run(a *app) (err error) {
+	if err := addDotEnv(a, ".env"); err != nil {
+		return err
+	}
+	if c.DataDir == "" {
+		if c.DataDir, err = devpg.DefaultDataDir(); err != nil {
+			return fmt.Errorf("choosing --data-dir: %w", err)
+		}
+	}
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	if cfg.DatabaseURL == "" {
+		postgres, err := devpg.Start(a.ctx, &devpg.Config{DataDir: c.DataDir, Logger: a.logger(cfg)})
+		if err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+		defer func() { err = errors.Join(err, postgres.Stop()) }()
+		a.setDefault("DATABASE_URL", postgres.URL("postgres"))
+	}
+	dev, err := c.prepare(a)
+	if err != nil {
+		return err
+	}
+	defer dev.pool.Close()
+	return c.runAll(dev)
+}
+
+// prepare fills in what development needs, migrates, and opens the store.
+func (c *devCommand) prepare(a *app) (*devServer, error) {
+	key, err := devKey(c.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	a.setDefault("WEBHOOK_ENCRYPTION_KEY", key)
+	a.setDefault("WEBHOOK_ALLOW_HTTP", "true")
+	a.setDefault("WEBHOOK_ALLOW_NETWORKS", "127.0.0.0/8,::1/128")
+	a.setDefault("LOG_LEVEL", "WARNING")
+	cfg, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	dev := &devServer{app: a, cfg: cfg, dataDir: c.DataDir, logger: a.logger(cfg)}
+	if dev.pool, err = a.connect(cfg, deliveryConns); err != nil {
+		return nil, err
+	}
+	if err := migrations.Up(a.ctx, dev.pool, dev.logger); err != nil {
+		dev.pool.Close()
+		return nil, err //nolint:wrapcheck // it says all
+	}
+	if dev.store, err = newStore(cfg, dev.pool); err != nil {
+		dev.pool.Close()
+		return nil, err
+	}
+	if err := dev.store.CheckKey(a.ctx); err != nil {
+		dev.pool.Close()
+		return nil, wrongKey(err)
+	}
+	return dev, nil
+}
+
+// runAll runs the worker, the demo partner, the demo calls and River UI.
+func (c *devCommand) runAll(dev *devServer) error {
+	listener, err := new(net.ListenConfig).Listen(dev.ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listening for the demo partner: %w", err)
+	}
+	secret, err := dev.demoPartner("http://" + listener.Addr().String() + "/")
+	if err != nil {
+		return err
+	}
+	demo, err := receiver.New(&receiver.Config{Secret: secret.Reveal(), FailRate: demoFailRate, Out: dev.stdout})
+	if err != nil {
+		return err //nolint:wrapcheck // it says all
+	}
+	pages, err := c.listenPages(dev)
+	if err != nil {
+		return err
+	}
+	envFile, err := dev.writeEnvFile()
+	if err != nil {
+		return err
+	}
+	dev.greet(pages.URL(), envFile, c.Every)
+
+	// The demo partner answers until the worker has drained.
+	drained, stopPartner := context.WithCancel(context.WithoutCancel(dev.ctx))
+	defer stopPartner()
+	group, ctx := errgroup.WithContext(dev.ctx)
+	running := *dev.app
+	running.ctx = ctx
+	group.Go(func() error { return serveHTTP(drained, listener, demo) })
+	group.Go(func() error { return pages.Run(ctx) })
+	group.Go(func() error { return dev.endCalls(ctx, c.Every) })
+	group.Go(func() error {
+		defer stopPartner()
+		return deliver(&running, dev.cfg, dev.pool, dev.logger, "dev")
+	})
+	return group.Wait() //nolint:wrapcheck // they say all
+}
+
+// listenPages listens for River UI, on another port if the usual one is taken and none was asked for.
+func (c *devCommand) listenPages(dev *devServer) (*ops.Server, error) {
+	pages := &ops.Config{
+		Pool:     dev.pool,
+		Addr:     c.Addr,
+		User:     dev.cfg.UIUser,
+		Password: string(dev.cfg.UIPassword),
+		Logger:   dev.logger,
+	}
+	if c.Addr != "" {
+		return ops.NewServer(dev.ctx, pages) //nolint:wrapcheck // it says all
+	}
+	pages.Addr = devAddr
+	server, err := ops.NewServer(dev.ctx, pages)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		pages.Addr = "127.0.0.1:0"
+		return ops.NewServer(dev.ctx, pages) //nolint:wrapcheck // it says all
+	}
+	return server, err //nolint:wrapcheck // it says all
+}
+
+// demoPartner adds the demo partner, or leads the one of an earlier run to the new URL, and returns its secret.
+func (d *devServer) demoPartner(url string) (partners.Secret, error) {
+	_, err := d.store.Update(d.ctx, demoUser, demoSlug, &partners.Changes{URL: &url})
+	if errors.Is(err, partners.ErrNotFound) {
+		_, secret, err := d.store.Create(d.ctx, demoUser, &partners.Params{
+			Name:                "Demo partner",
+			Slug:                demoSlug,
+			URL:                 url,
+			EnabledEvents:       []string{"*"},
+			CustomPayloadFields: []byte(`{"brand":"AcmeVoice"}`),
+		})
+		return secret, err //nolint:wrapcheck // it says all
+	}
+	if err != nil {
+		return "", err //nolint:wrapcheck // it says all
+	}
+	partner, err := d.store.Enable(d.ctx, demoUser, demoSlug)
+	if err != nil {
+		return "", err //nolint:wrapcheck // it says all
+	}
+	secrets, err := d.store.ValidSecrets(partner, time.Now())
+	if err != nil {
+		return "", err //nolint:wrapcheck // it says all
+	}
+	return secrets[0].Secret, nil
+}
+
+// endCalls plays the application: a call of the demo user ends now and then.
+func (d *devServer) endCalls(ctx context.Context, every time.Duration) error {
+	if every <= 0 {
+		return nil
+	}
+	enqueuer, err := jobs.NewEnqueuer(nil)
+	if err != nil {
+		return err //nolint:wrapcheck // it says all
+	}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		now := time.Now()
+		callID := "call-" + now.Format("20060102-150405.000")
+		outcome, err := completedCall(callID, now)
+		if err == nil {
+			err = pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
+				_, err := enqueuer.EnqueueCallOutcomeTx(ctx, tx, demoUser, callID, outcome)
+				return err
+			})
+		}
+		if err != nil && ctx.Err() == nil {
+			d.logger.WarnContext(ctx, "demo call not enqueued", slog.String("error", err.Error()))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// greet says what runs, where to look and what to try.
+func (d *devServer) greet(pages, envFile string, every time.Duration) {
+	self := programName()
+	calls := fmt.Sprintf("a call of user %q ends every %s", demoUser, every)
+	if every <= 0 {
+		calls = "no calls end by themselves (--every 0)"
+	}
+	_, _ = fmt.Fprintf(d.stdout, `webhook-worker is running: a worker and a demo partner that fails now and then; %s
+  River UI    %s
+  PostgreSQL  %s
+Try, in another terminal after   . %s
+  %s deliveries list --user %s
+  %s send call-outcome --user %s --call my-first-call
+  %s partner add --user %s --name "My server" --slug mine --url http://127.0.0.1:9000/ --event 'call.*'
+Ctrl-C stops everything; the data stays in %s
+
+`, calls, pages, d.cfg.DatabaseURL, envFile, self, demoUser, self, demoUser, self, demoUser, d.dataDir)
+}
+
+// programName is how this program was called, as far as it can be told.
+func programName() string {
+	path, err := os.Executable()
+	if err != nil || strings.Contains(path, "go-build") {
+		return "go run ./cmd/webhook-worker"
+	}
+	return path
+}
+
+// writeEnvFile writes what other commands need to work with this run.
+func (d *devServer) writeEnvFile() (string, error) {
+	var text strings.Builder
+	for _, name := range []string{"DATABASE_URL", "WEBHOOK_ENCRYPTION_KEY", "WEBHOOK_ALLOW_HTTP", "WEBHOOK_ALLOW_NETWORKS"} {
+		value := strings.ReplaceAll(d.getenv(name), "'", `'\''`)
+		fmt.Fprintf(&text, "export %s='%s'\n", name, value)
+	}
+	path := filepath.Join(d.dataDir, "env")
+	if err := writePrivate(path, text.String()); err != nil {
+		return "", err
+	}
+	return path, nil
+}
+
+// devKey reads the encryption key of earlier runs, or makes one.
+func devKey(dataDir string) (string, error) {
+	path := filepath.Join(dataDir, "encryption.key")
+	content, err := os.ReadFile(path)
+	if err == nil {
+		return strings.TrimSpace(string(content)), nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("reading the development key: %w", err)
+	}
+	key := newKey()
+	return key, writePrivate(path, key+"\n")
+}
+
+// writePrivate replaces a file that only this user may read.
+func writePrivate(path, content string) error {
+	const dirMode, fileMode = 0o700, 0o600
+	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
+		return fmt.Errorf("making %s: %w", filepath.Dir(path), err)
+	}
+	temporary := path + ".new"
+	if err := os.WriteFile(temporary, []byte(content), fileMode); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}
+
+// addDotEnv adds the variables of a .env file that the environment does not have.
+func addDotEnv(a *app, path string) error {
+	variables, err := godotenv.Read(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return &usageError{fmt.Errorf("reading %s: %w", path, err)}
+	}
+	for name, value := range variables {
+		a.setDefault(name, value)
+	}
+	return nil
+}
+
+// setDefault sets a variable that the environment does not have.
+func (a *app) setDefault(name, value string) {
+	if a.getenv(name) == "" {
+		a.environ = append(slices.Clone(a.environ), name+"="+value)
+	}
+}
+
+// getenv is a variable's value; the last setting counts.
+func (a *app) getenv(name string) string {
+	for _, entry := range slices.Backward(a.environ) {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"strconv"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/epicvoice/webhook-worker/internal/config"
+	"github.com/epicvoice/webhook-worker/jobs"
+	"github.com/epicvoice/webhook-worker/migrations"
+)
+
+type migrateCommand struct {
+	Up     migrateUpCommand     `cmd:"" help:"Run the migrations that the database lacks."`
+	Down   migrateDownCommand   `cmd:"" help:"Take migrations back, with the data that they hold."`
+	Status migrateStatusCommand `cmd:"" help:"List migrations; exit with 1 if the database lacks one."`
+}
+
+// withUnchecked connects without looking at the schema.
+func (a *app) withUnchecked(use func(cfg *config.Config, pool *pgxpool.Pool) error) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	pool, err := a.connect(cfg, 0)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return use(cfg, pool)
+}
+
+type migrateUpCommand struct{}
+
+// Run migrates up and saves the settings that enqueueing needs.
+func (c *migrateUpCommand) Run(a *app) error {
+	return a.withUnchecked(func(cfg *config.Config, pool *pgxpool.Pool) error {
+		logger := a.logger(cfg)
+		if err := migrations.Up(a.ctx, pool, logger); err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+		if err := saveSettings(a, cfg, pool, logger); err != nil {
+			return err
+		}
+		a.say("the schema is up to date")
+		return nil
+	})
+}
+
+// saveSettings writes what enqueueing must know of the configuration, and logs a change.
+func saveSettings(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger) error {
+	before, changed, err := jobs.SaveRetryMaxAttempts(a.ctx, pool, cfg.RetryMaxAttempts)
+	if err != nil {
+		return err //nolint:wrapcheck // it says all
+	}
+	if changed {
+		logger.InfoContext(a.ctx, "retries of new deliveries changed",
+			slog.Int("retry_max_attempts", cfg.RetryMaxAttempts), slog.Int("before", before))
+	}
+	return nil
+}
+
+type migrateDownCommand struct {
+	Steps  int  `default:"1" help:"How many migrations to take back."`
+	All    bool `help:"Take back all. River's own tables stay."`
+	DryRun bool `help:"Print what would be taken back, and change nothing."`
+}
+
+// Run migrates down.
+func (c *migrateDownCommand) Run(a *app) error {
+	if c.Steps < 1 {
+		return usagef("--steps must be at least 1, and is %d", c.Steps)
+	}
+	return a.withUnchecked(func(cfg *config.Config, pool *pgxpool.Pool) error {
+		steps := c.Steps
+		if c.All {
+			steps = -1
+		}
+		if !c.DryRun {
+			return migrations.Down(a.ctx, pool, steps, a.logger(cfg)) //nolint:wrapcheck // it says all
+		}
+		all, err := migrations.Status(a.ctx, pool)
+		if err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+		for i := len(all) - 1; i >= 0 && steps != 0; i-- {
+			if all[i].Line == "webhook-worker" && all[i].Applied {
+				if _, err := fmt.Fprintf(a.stdout, "would take back %s\n", all[i].Name); err != nil {
+					return err //nolint:wrapcheck // stdout is gone
+				}
+				steps--
+			}
+		}
+		return nil
+	})
+}
+
+type migrateStatusCommand struct {
+	JSON bool `name:"json" help:"Print a JSON array."`
+}
+
+// Run lists the migrations.
+func (c *migrateStatusCommand) Run(a *app) error {
+	return a.withUnchecked(func(_ *config.Config, pool *pgxpool.Pool) error {
+		all, err := migrations.Status(a.ctx, pool)
+		if err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+		if c.JSON {
+			err = a.printJSON(all)
+		} else {
+			rows := make([][]string, len(all))
+			for i, migration := range all {
+				state := "missing"
+				if migration.Applied {
+					state = "applied"
+				}
+				rows[i] = []string{migration.Line, strconv.Itoa(migration.Version), migration.Name, state}
+			}
+			err = printTable(a.stdout, []string{"LINE", "VERSION", "NAME", "STATE"}, rows)
+		}
+		if err != nil {
+			return err
+		}
+		return migrations.Check(a.ctx, pool) //nolint:wrapcheck // it says all
+	})
+}

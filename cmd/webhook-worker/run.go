@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/epicvoice/webhook-worker/internal/ops"
+	"github.com/epicvoice/webhook-worker/partners"
+)
+
+// Exit statuses.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// version is set by the linker.
+var version = "dev" //nolint:gochecknoglobals // the linker sets variables only
+
+// commandLine is the whole command line: one field a command, one file a command.
+type commandLine struct {
+	Dev        devCommand        `cmd:"" help:"Try everything at once on a private PostgreSQL: worker, River UI, a demo partner, a call now and then."`
+	Migrate    migrateCommand    `cmd:"" help:"Bring the database schema up to date, or back."`
+	Work       workCommand       `cmd:"" help:"Deliver webhooks until told to stop."`
+	Serve      serveCommand      `cmd:"" help:"Serve River UI."`
+	Partner    partnerCommand    `cmd:"" help:"Add, look at and change partners."`
+	Send       sendCommand       `cmd:"" help:"Enqueue an event by hand."`
+	Deliveries deliveriesCommand `cmd:"" help:"Look at deliveries and cancel them."`
+	Receive    receiveCommand    `cmd:"" help:"Receive webhooks as a partner does: verify and print them."`
+	Keys       keysCommand       `cmd:"" help:"Make encryption keys."`
+	Config     configCommand     `cmd:"" help:"Print the effective configuration, secrets redacted."`
+	Version    kong.VersionFlag  `help:"Print the version."`
+}
+
+// usageError is a mistake in how the program was called; it exits with status 2.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// exitRequest is how kong's --help and --version end the parsing.
+type exitRequest int
+
+// run is the program: it parses, runs one command and returns the exit status. Errors are one line on stderr.
+func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) (status int) {
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			request, ok := recovered.(exitRequest)
+			if !ok {
+				panic(recovered)
+			}
+			status = int(request)
+		}
+	}()
+
+	var line commandLine
+	parser, err := kong.New(&line,
+		kong.Name("webhook-worker"),
+		kong.Description("Delivers webhooks from PostgreSQL, signed and retried, with every attempt on record."),
+		kong.Vars{"version": version},
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { panic(exitRequest(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+	)
+	if err != nil {
+		return fail(stderr, "", err)
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return fail(stderr, "", &usageError{fmt.Errorf("%w (see webhook-worker %s--help)", err, commandOf(err))})
+	}
+	app := &app{ctx: ctx, environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}
+	if err := parsed.Run(app); err != nil {
+		return fail(stderr, commandName(parsed), err)
+	}
+	return exitOK
+}
+
+// commandName is the words of the command that ran, without the placeholders of its arguments.
+func commandName(parsed *kong.Context) string {
+	var words []string
+	for word := range strings.FieldsSeq(parsed.Command()) {
+		if !strings.HasPrefix(word, "<") {
+			words = append(words, word)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// commandOf is the command that a parse error happened in, with a space after it.
+func commandOf(err error) string {
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil {
+		if name := commandName(parse.Context); name != "" {
+			return name + " "
+		}
+	}
+	return ""
+}
+
+// fail prints an error as one line and returns the exit status for it.
+func fail(stderr io.Writer, command string, err error) int {
+	if command != "" {
+		command += ": "
+	}
+	_, _ = fmt.Fprintf(stderr, "webhook-worker: %s%s\n", command, strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
+
+	var (
+		usage   *usageError
+		invalid *partners.ValidationError
+	)
+	if errors.As(err, &usage) || errors.As(err, &invalid) || errors.Is(err, ops.ErrExposed) {
+		return exitUsage
+	}
+	return exitFailure
+}

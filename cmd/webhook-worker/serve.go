@@ -1,0 +1,30 @@
+package main
+
+import (
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/epicvoice/webhook-worker/internal/config"
+	"github.com/epicvoice/webhook-worker/internal/ops"
+)
+
+type serveCommand struct {
+	Addr string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where to listen. Other than loopback needs WEBHOOK_UI_USER and WEBHOOK_UI_PASSWORD."`
+}
+
+// Run serves pages until the context ends.
+func (c *serveCommand) Run(a *app) error {
+	return a.withPool(func(cfg *config.Config, pool *pgxpool.Pool) error {
+		server, err := ops.NewServer(a.ctx, &ops.Config{
+			Pool:     pool,
+			Addr:     c.Addr,
+			User:     cfg.UIUser,
+			Password: string(cfg.UIPassword),
+			Logger:   a.logger(cfg),
+		})
+		if err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+		a.say("River UI is on %s", server.URL())
+		return server.Run(a.ctx) //nolint:wrapcheck // it says all
+	})
+}

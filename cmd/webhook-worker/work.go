@@ -1,0 +1,118 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/epicvoice/webhook-worker/internal/config"
+	"github.com/epicvoice/webhook-worker/jobs"
+	"github.com/epicvoice/webhook-worker/partners"
+)
+
+const (
+	// deliveryConns serve loads and the attempt log, riverConns River. Together they are what a worker takes
+	// of the server's max_connections.
+	deliveryConns = 8
+	riverConns    = 6
+
+	// maxClientID is the longest id that River takes, in bytes.
+	maxClientID = 100
+)
+
+type workCommand struct {
+	Instance string `default:"1" help:"Name of this worker among those on this host, for logs."`
+	Debug    bool   `help:"Log everything, as LOG_LEVEL=DEBUG does."`
+}
+
+// Run delivers until the context ends.
+func (c *workCommand) Run(a *app) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	if c.Debug {
+		cfg.LogLevel = config.LogLevel(slog.LevelDebug)
+	}
+	logger := a.logger(cfg).With(slog.String("instance", c.Instance))
+	pool, err := a.open(cfg, deliveryConns)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return deliver(a, cfg, pool, logger, c.Instance)
+}
+
+// deliver runs a worker on an open database until the context ends.
+func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger, instance string) error {
+	store, err := newStore(cfg, pool)
+	if err != nil {
+		return err
+	}
+	if err := store.CheckKey(a.ctx); err != nil {
+		return wrongKey(err)
+	}
+	if err := saveSettings(a, cfg, pool, logger); err != nil {
+		return err
+	}
+	riverPool, err := a.connect(cfg, riverConns)
+	if err != nil {
+		return err
+	}
+	defer riverPool.Close()
+
+	sender := partners.NewSender(&partners.SenderConfig{
+		Guard:     partners.NewGuard(cfg.AllowNetworks, cfg.AllowPorts),
+		Timeout:   cfg.HTTPTimeout.Std(),
+		MaxIdle:   cfg.MaxConcurrent,
+		UserAgent: "webhook-worker/" + version,
+	})
+	defer sender.Close()
+
+	runner, err := jobs.NewRunner(&jobs.RunnerConfig{
+		Pool:      pool,
+		RiverPool: riverPool,
+		Store:     store,
+		Sender:    sender,
+		Logger:    logger,
+		ClientID:  clientID(instance),
+		Schedule: jobs.RetrySchedule{
+			BaseDelay: cfg.RetryBaseDelay.Std(),
+			MaxDelay:  cfg.RetryMaxDelay.Std(),
+			Jitter:    cfg.RetryJitter,
+		},
+		MaxConcurrent:    cfg.MaxConcurrent,
+		PollInterval:     cfg.WorkerPollInterval.Std(),
+		Timeout:          cfg.WorkerTimeout.Std(),
+		ShutdownTimeout:  cfg.ShutdownTimeout.Std(),
+		LogAttempts:      cfg.AuditLogEnabled,
+		AttemptBatchSize: cfg.WorkerBatchSize,
+		Retention: jobs.Retention{
+			Completed:   cfg.RetentionCompleted.Std(),
+			DeadLetters: cfg.RetentionDeadLetters.Std(),
+			Cancelled:   cfg.RetentionCancelled.Std(),
+			Events:      cfg.RetentionEvents.Std(),
+			Attempts:    cfg.RetentionAttempts.Std(),
+		},
+	})
+	if err != nil {
+		return err //nolint:wrapcheck // it says all
+	}
+	return runner.Run(a.ctx) //nolint:wrapcheck // it says all
+}
+
+// clientID names this process among all there ever were: host, instance, start and a random part.
+func clientID(instance string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	suffix := fmt.Sprintf("-%s-%s", time.Now().UTC().Format("20060102T150405"), strings.ToLower(rand.Text()[:8]))
+	name := host + "-" + instance
+	return strings.ToValidUTF8(name[:min(len(name), maxClientID-len(suffix))], "") + suffix
+}

@@ -1,0 +1,230 @@
+// Package config reads the environment, once, into a validated struct.
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+
+	"github.com/epicvoice/webhook-worker/partners"
+)
+
+// Config is everything that the environment decides. The tags give each variable's name, default and help;
+// `webhook-worker config`, the README's table and the errors are made from them.
+type Config struct {
+	DatabaseURL        DatabaseURL `env:"DATABASE_URL" help:"PostgreSQL connection string. Required by every command but dev, receive, keys and config."`
+	WorkerPollInterval Duration    `env:"WORKER_POLL_INTERVAL" default:"5" help:"How often a worker looks for due deliveries when nothing has woken it."`
+	WorkerBatchSize    int         `env:"WORKER_BATCH_SIZE" default:"200" help:"Most rows in one statement of the audit log (1 to 10000)."`
+	WorkerTimeout      Duration    `env:"WORKER_TIMEOUT" default:"30" help:"Time that one delivery may take in all; not below HTTP_TIMEOUT."`
+	MaxConcurrent      int         `env:"MAX_CONCURRENT_DELIVERIES" default:"100" help:"Deliveries that one worker process has under way at once (1 to 10000)."`
+	RetryBaseDelay     Duration    `env:"RETRY_BASE_DELAY" default:"30" help:"Wait after the first failed try; each further wait is twice as long."`
+	RetryMaxDelay      Duration    `env:"RETRY_MAX_DELAY" default:"3600" help:"Longest wait between two tries, also when a partner asks for more with Retry-After."`
+	RetryMaxAttempts   int         `env:"RETRY_MAX_ATTEMPTS" default:"5" help:"Retries after the first try (0 to 100); then the delivery is a dead letter. A partner's max_retries goes before it."`
+	RetryJitter        float64     `env:"RETRY_JITTER" default:"0" help:"Share of each wait that is added to it at random (0 to 1)."`
+	HTTPTimeout        Duration    `env:"HTTP_TIMEOUT" default:"30" help:"Time for one request, from the connection to the end of the answer's body."`
+	ShutdownTimeout    Duration    `env:"SHUTDOWN_TIMEOUT" default:"30" help:"Time that running deliveries get to finish after SIGTERM."`
+
+	EncryptionKey EncryptionKey  `env:"WEBHOOK_ENCRYPTION_KEY" help:"Key that partners' secrets are sealed with: base64 of 32 bytes, as webhook-worker keys generate prints it. Required to work with partners."`
+	AllowHTTP     bool           `env:"WEBHOOK_ALLOW_HTTP" default:"false" help:"Whether partners may have http URLs."`
+	AllowNetworks Networks       `env:"WEBHOOK_ALLOW_NETWORKS" help:"Networks that may be dialled although they are private, as CIDRs with commas between, on any port."`
+	AllowPorts    partners.Ports `env:"WEBHOOK_ALLOW_PORTS" default:"80,443,8000-9999" help:"Ports that may be dialled, single or as ranges, with commas between."`
+
+	AuditLogEnabled      bool      `env:"AUDIT_LOG_ENABLED" default:"true" help:"Whether each attempt gets a row in webhook_delivery_log."`
+	RetentionCompleted   Retention `env:"RETENTION_COMPLETED" default:"24h" help:"How long delivered jobs are kept."`
+	RetentionDeadLetters Retention `env:"RETENTION_DEAD_LETTERS" default:"90d" help:"How long dead letters are kept."`
+	RetentionCancelled   Retention `env:"RETENTION_CANCELLED" default:"90d" help:"How long cancelled deliveries are kept."`
+	RetentionEvents      Retention `env:"RETENTION_EVENTS" default:"90d" help:"How long events are kept; not below RETENTION_DEAD_LETTERS."`
+	RetentionAttempts    Retention `env:"RETENTION_ATTEMPTS" default:"90d" help:"How long rows of the audit log are kept."`
+
+	UIUser     string   `env:"WEBHOOK_UI_USER" help:"User name for the pages of serve."`
+	UIPassword Password `env:"WEBHOOK_UI_PASSWORD" help:"Password for the pages of serve."`
+
+	LogLevel  LogLevel  `env:"LOG_LEVEL" default:"INFO" help:"DEBUG, INFO, WARNING or ERROR."`
+	LogFormat LogFormat `env:"LOG_FORMAT" default:"text" help:"text or json."`
+}
+
+// Load reads a Config from an environment as os.Environ gives it. An empty value counts as unset. The
+// error is one line that names the variable.
+func Load(environ []string) (*Config, error) {
+	values := make(map[string]string, len(environ))
+	for _, entry := range environ {
+		if name, value, _ := strings.Cut(entry, "="); value != "" {
+			values[name] = value
+		}
+	}
+	var cfg Config
+	if err := env.ParseWithOptions(&cfg, env.Options{Environment: values, DefaultValueTagName: "default"}); err != nil {
+		return nil, describe(err, values)
+	}
+	return &cfg, cfg.validate()
+}
+
+// RequireDatabase returns an error that says what to set if there is no DATABASE_URL.
+func (c *Config) RequireDatabase() error {
+	if c.DatabaseURL == "" {
+		return errors.New("DATABASE_URL is not set: give it a connection string such as postgres://user:password@localhost:5432/database")
+	}
+	return nil
+}
+
+// RequireEncryptionKey returns an error that says how to make a key if there is none.
+func (c *Config) RequireEncryptionKey() error {
+	if len(c.EncryptionKey) == 0 {
+		return errors.New("WEBHOOK_ENCRYPTION_KEY is not set: make a key with `webhook-worker keys generate` (or `openssl rand -base64 32`) and give every process the same one")
+	}
+	return nil
+}
+
+// validate checks what one variable alone cannot show.
+func (c *Config) validate() error {
+	between := func(name string, value, low, high int) error {
+		if value < low || value > high {
+			return fmt.Errorf("%s must be between %d and %d, and is %d", name, low, high, value)
+		}
+		return nil
+	}
+	positive := func(name string, value Duration) error {
+		if value <= 0 {
+			return fmt.Errorf("%s must be longer than 0, and is %s", name, value)
+		}
+		return nil
+	}
+	if err := errors.Join(
+		between("WORKER_BATCH_SIZE", c.WorkerBatchSize, 1, 10_000),
+		between("MAX_CONCURRENT_DELIVERIES", c.MaxConcurrent, 1, 10_000),
+		between("RETRY_MAX_ATTEMPTS", c.RetryMaxAttempts, 0, 100),
+		positive("WORKER_POLL_INTERVAL", c.WorkerPollInterval),
+		positive("WORKER_TIMEOUT", c.WorkerTimeout),
+		positive("HTTP_TIMEOUT", c.HTTPTimeout),
+		positive("RETRY_BASE_DELAY", c.RetryBaseDelay),
+	); err != nil {
+		return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	switch {
+	case c.WorkerPollInterval.Std() < 100*time.Millisecond:
+		return fmt.Errorf("WORKER_POLL_INTERVAL must be at least 100ms, and is %s", c.WorkerPollInterval)
+	case c.WorkerTimeout < c.HTTPTimeout:
+		return fmt.Errorf("WORKER_TIMEOUT (%s) must not be below HTTP_TIMEOUT (%s)", c.WorkerTimeout, c.HTTPTimeout)
+	case c.RetryMaxDelay < c.RetryBaseDelay:
+		return fmt.Errorf("RETRY_MAX_DELAY (%s) must not be below RETRY_BASE_DELAY (%s)", c.RetryMaxDelay, c.RetryBaseDelay)
+	case c.RetryJitter < 0 || c.RetryJitter > 1:
+		return fmt.Errorf("RETRY_JITTER must be between 0 and 1, and is %g", c.RetryJitter)
+	case c.ShutdownTimeout < 0:
+		return fmt.Errorf("SHUTDOWN_TIMEOUT must not be negative, and is %s", c.ShutdownTimeout)
+	case c.RetentionEvents.shorterThan(c.RetentionDeadLetters):
+		return fmt.Errorf("RETENTION_EVENTS (%s) must not be below RETENTION_DEAD_LETTERS (%s): a dead letter needs its event's payload", c.RetentionEvents, c.RetentionDeadLetters)
+	case (c.UIUser == "") != (c.UIPassword == ""):
+		return errors.New("WEBHOOK_UI_USER and WEBHOOK_UI_PASSWORD go together: set both or neither")
+	}
+	return nil
+}
+
+// describe turns the first error of the env library, which names struct fields, into one that names the
+// variable and, unless it is secret, its value.
+func describe(err error, values map[string]string) error {
+	var parse env.ParseError
+	if !errors.As(err, &parse) {
+		return fmt.Errorf("reading the environment: %w", err)
+	}
+	for _, variable := range variables() {
+		if variable.field != parse.Name {
+			continue
+		}
+		if variable.Secret {
+			return fmt.Errorf("%s is not valid: %w", variable.Name, reason(parse.Err))
+		}
+		return fmt.Errorf("%s=%s is not valid: %w", variable.Name, values[variable.Name], reason(parse.Err))
+	}
+	return fmt.Errorf("reading the environment: %w", err)
+}
+
+// reason drops strconv's function names, which mean nothing to an operator.
+func reason(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
+}
+
+// Variable describes one environment variable.
+type Variable struct {
+	Name    string `json:"name"`
+	Default string `json:"default"`
+	Value   string `json:"value"` // the effective value, redacted if it is secret
+	Help    string `json:"help"`
+	Secret  bool   `json:"secret"`
+
+	field string
+}
+
+// Variables lists all variables with their effective values, in the order of the struct.
+func (c *Config) Variables() []Variable {
+	list := variables()
+	values := reflect.ValueOf(c).Elem()
+	for i := range list {
+		list[i].Value = fmt.Sprint(values.Field(i).Interface())
+	}
+	return list
+}
+
+// variables reads the tags.
+func variables() []Variable {
+	fields := reflect.VisibleFields(reflect.TypeFor[Config]())
+	list := make([]Variable, 0, len(fields))
+	for _, field := range fields {
+		list = append(list, Variable{
+			Name:    field.Tag.Get("env"),
+			Default: field.Tag.Get("default"),
+			Help:    field.Tag.Get("help"),
+			Secret:  field.Type.Implements(reflect.TypeFor[secret]()),
+			field:   field.Name,
+		})
+	}
+	return list
+}
+
+// secret marks the types whose values must not be shown.
+type secret interface{ secret() }
+
+// EncryptionKey is 32 bytes, read from base64. It prints as [redacted].
+type EncryptionKey []byte
+
+// UnmarshalText reads base64 of 32 bytes; white space around it does not matter.
+func (k *EncryptionKey) UnmarshalText(text []byte) error {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		return errors.New("it must be base64 of 32 bytes; `webhook-worker keys generate` makes one")
+	}
+	if len(key) != partners.KeySize {
+		return fmt.Errorf("it must be base64 of 32 bytes, and holds %d; `webhook-worker keys generate` makes one", len(key))
+	}
+	*k = key
+	return nil
+}
+
+func (k EncryptionKey) String() string       { return redacted(len(k) > 0) }
+func (k EncryptionKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
+func (k EncryptionKey) secret()              {}
+
+// Password is text that prints as [redacted].
+type Password string
+
+func (p Password) String() string       { return redacted(p != "") }
+func (p Password) LogValue() slog.Value { return slog.StringValue(p.String()) }
+func (p Password) secret()              {}
+
+func redacted(set bool) string {
+	if set {
+		return "[redacted]"
+	}
+	return ""
+}

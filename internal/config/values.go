@@ -1,0 +1,213 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const day = 24 * time.Hour
+
+// Duration is a length of time, written as seconds (30, 0.5) or in Go's form (90s, 1h30m).
+type Duration time.Duration
+
+// UnmarshalText reads a Duration.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := parseDuration(string(text))
+	*d = Duration(parsed)
+	return err
+}
+
+// Std is d as the standard library's type.
+func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+func (d Duration) String() string { return shortDuration(time.Duration(d)) }
+
+// Retention is how long something is kept: a [Duration], or days (90d), or -1 for ever.
+type Retention time.Duration
+
+// Forever keeps.
+const Forever Retention = -1
+
+// UnmarshalText reads a Retention.
+func (r *Retention) UnmarshalText(text []byte) error {
+	if string(text) == "-1" {
+		*r = Forever
+		return nil
+	}
+	parsed, err := parseDuration(string(text))
+	if err == nil && parsed <= 0 {
+		err = errors.New("it must be longer than 0, or -1 for ever")
+	}
+	*r = Retention(parsed)
+	return err
+}
+
+// Std is r as the standard library's type; -1 means for ever, as it does to River.
+func (r Retention) Std() time.Duration { return time.Duration(r) }
+
+func (r Retention) String() string {
+	switch {
+	case r == Forever:
+		return "-1"
+	case time.Duration(r)%day == 0:
+		return fmt.Sprintf("%dd", time.Duration(r)/day)
+	}
+	return shortDuration(time.Duration(r))
+}
+
+func (r Retention) shorterThan(other Retention) bool {
+	return r != Forever && (other == Forever || r < other)
+}
+
+func parseDuration(text string) (time.Duration, error) {
+	bad := errors.New("it must be seconds, such as 30, or a duration, such as 90s, 15m, 24h or 90d")
+	if number, ok := strings.CutSuffix(text, "d"); ok {
+		days, err := strconv.ParseFloat(number, 64)
+		if err != nil {
+			return 0, bad
+		}
+		return scale(days, day, bad)
+	}
+	if seconds, err := strconv.ParseFloat(text, 64); err == nil {
+		return scale(seconds, time.Second, bad)
+	}
+	parsed, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, bad
+	}
+	return parsed, nil
+}
+
+// scale multiplies, and refuses what does not fit (NaN and infinity included).
+func scale(number float64, unit time.Duration, bad error) (time.Duration, error) {
+	product := number * float64(unit)
+	if math.IsNaN(product) || math.Abs(product) > float64(math.MaxInt64/2) {
+		return 0, bad
+	}
+	return time.Duration(product), nil
+}
+
+// shortDuration leaves out the zero minutes and seconds that Go prints.
+func shortDuration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// DatabaseURL is a PostgreSQL connection string, as URL or as keywords. It prints without its password.
+type DatabaseURL string
+
+// UnmarshalText refuses what pgx can't read.
+func (u *DatabaseURL) UnmarshalText(text []byte) error {
+	if _, err := pgxpool.ParseConfig(string(text)); err != nil {
+		return errors.New("it must be a PostgreSQL connection string such as postgres://user:password@localhost:5432/database")
+	}
+	*u = DatabaseURL(text)
+	return nil
+}
+
+var passwordKeyword = regexp.MustCompile(`(?i)(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]+)`)
+
+func (u DatabaseURL) String() string {
+	text := string(u)
+	if parsed, err := url.Parse(text); err == nil && parsed.Scheme != "" {
+		text = parsed.Redacted()
+	}
+	return passwordKeyword.ReplaceAllString(text, "${1}xxxxx")
+}
+
+// LogValue keeps the password out of logs.
+func (u DatabaseURL) LogValue() slog.Value { return slog.StringValue(u.String()) }
+
+func (u DatabaseURL) secret() {}
+
+// Networks is a list of address ranges.
+type Networks []netip.Prefix
+
+// UnmarshalText reads CIDRs, or single addresses, with commas between.
+func (n *Networks) UnmarshalText(text []byte) error {
+	var list Networks
+	for item := range strings.SplitSeq(string(text), ",") {
+		item = strings.TrimSpace(item)
+		if address, err := netip.ParseAddr(item); err == nil && address.Zone() == "" {
+			list = append(list, netip.PrefixFrom(address, address.BitLen()))
+			continue
+		}
+		prefix, err := netip.ParsePrefix(item)
+		if err != nil {
+			return fmt.Errorf("%q is not a CIDR such as 10.0.0.0/8", item)
+		}
+		list = append(list, prefix.Masked())
+	}
+	*n = list
+	return nil
+}
+
+func (n Networks) String() string {
+	items := make([]string, len(n))
+	for i, prefix := range n {
+		items[i] = prefix.String()
+	}
+	return strings.Join(items, ",")
+}
+
+// LogLevel is the least severity that is logged.
+type LogLevel slog.Level
+
+// UnmarshalText reads the names of slog, and those of syslog and Python that mean the same.
+func (l *LogLevel) UnmarshalText(text []byte) error {
+	switch strings.ToUpper(string(text)) {
+	case "DEBUG":
+		*l = LogLevel(slog.LevelDebug)
+	case "INFO":
+		*l = LogLevel(slog.LevelInfo)
+	case "WARN", "WARNING":
+		*l = LogLevel(slog.LevelWarn)
+	case "ERROR", "CRITICAL":
+		*l = LogLevel(slog.LevelError)
+	default:
+		return errors.New("it must be DEBUG, INFO, WARNING or ERROR")
+	}
+	return nil
+}
+
+func (l LogLevel) String() string {
+	if slog.Level(l) == slog.LevelWarn {
+		return "WARNING"
+	}
+	return slog.Level(l).String()
+}
+
+// LogFormat is how a log line is written.
+type LogFormat string
+
+// The formats.
+const (
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)
+
+// UnmarshalText reads a LogFormat.
+func (f *LogFormat) UnmarshalText(text []byte) error {
+	switch format := LogFormat(strings.ToLower(string(text))); format {
+	case LogText, LogJSON:
+		*f = format
+		return nil
+	}
+	return errors.New("it must be text or json")
+}

@@ -1,0 +1,205 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+)
+
+// ErrNotFound is returned for a delivery that does not exist, or is another user's.
+var ErrNotFound = errors.New("delivery not found")
+
+// Status is where a delivery stands, in the words of the view webhook_delivery_queue.
+type Status string
+
+// The statuses.
+const (
+	StatusPending    Status = "pending"     // no try yet
+	StatusProcessing Status = "processing"  // a try is running
+	StatusFailed     Status = "failed"      // waits for its next try
+	StatusDelivered  Status = "delivered"   // the partner took it
+	StatusDeadLetter Status = "dead_letter" // out of tries
+	StatusCancelled  Status = "cancelled"   // ended by hand, or because its partner is gone
+)
+
+// Ended says whether nothing more happens to a delivery of this status by itself.
+func (s Status) Ended() bool {
+	return s == StatusDelivered || s == StatusDeadLetter || s == StatusCancelled
+}
+
+// DeliveryState is one row of the view webhook_delivery_queue, with its partner's slug.
+type DeliveryState struct {
+	ID                 string     `json:"id"`
+	UserID             string     `json:"user_id"`
+	PartnerID          string     `json:"partner_id"`
+	PartnerSlug        *string    `json:"partner_slug"` // nil: the partner was deleted
+	EventID            string     `json:"event_id"`
+	EventType          string     `json:"event_type"`
+	Status             Status     `json:"status"`
+	AttemptCount       int        `json:"attempt_count"`
+	MaxAttempts        int        `json:"max_attempts"`
+	LastError          *string    `json:"last_error"`
+	LastErrorKind      *string    `json:"last_error_kind"`
+	LastResponseStatus *int       `json:"last_response_status"`
+	NextAttemptAt      *time.Time `json:"next_attempt_at"`
+	JobID              int64      `json:"job_id"`
+	CreatedAt          time.Time  `json:"created_at"`
+	UpdatedAt          time.Time  `json:"updated_at"`
+}
+
+// Filter selects deliveries; empty fields select all.
+type Filter struct {
+	UserID      string
+	PartnerSlug string
+	Status      Status
+	EventType   string
+	Since       time.Time // enqueued at this time or later
+	Limit       int       // most rows
+}
+
+// Deliveries reads and cancels deliveries, for operators.
+type Deliveries struct {
+	pool   *pgxpool.Pool
+	client *river.Client[pgx.Tx]
+}
+
+// NewDeliveries makes a Deliveries.
+func NewDeliveries(pool *pgxpool.Pool) (*Deliveries, error) {
+	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{})
+	if err != nil {
+		return nil, fmt.Errorf("making a River client: %w", err)
+	}
+	return &Deliveries{pool: pool, client: client}, nil
+}
+
+const deliveryColumns = `
+	select q.id, q."userId", q.partner_id, p.partner_slug, q.event_id, q.event_type, q.status, q.attempt_count, q.max_attempts,
+	       q.last_error, q.last_error_kind, q.last_response_status, q.next_attempt_at, q.job_id, q."createdAt", q."updatedAt"
+	  from webhook_delivery_queue q
+	  left join partner_webhooks p on p.user_id = q."userId" and p.id::text = q.partner_id`
+
+// List reads deliveries, the newest first.
+func (d *Deliveries) List(ctx context.Context, filter *Filter) ([]DeliveryState, error) {
+	rows, err := d.pool.Query(ctx, deliveryColumns+`
+		 where ($1 = '' or q."userId" = $1)
+		   and ($2 = '' or p.partner_slug = $2)
+		   and ($3 = '' or q.status = $3)
+		   and ($4 = '' or q.event_type = $4)
+		   and q."createdAt" >= $5
+		 order by q.job_id desc
+		 limit $6`,
+		filter.UserID, filter.PartnerSlug, string(filter.Status), filter.EventType, filter.Since, filter.Limit)
+	if err != nil {
+		return nil, fmt.Errorf("listing deliveries: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[DeliveryState])
+	if err != nil {
+		return nil, fmt.Errorf("listing deliveries: %w", err)
+	}
+	return list, nil
+}
+
+// Get reads one delivery; a userID that is not empty must be its user's. Its error wraps [ErrNotFound] if
+// there is none, which is also so when its job has been removed (see RETENTION_COMPLETED).
+func (d *Deliveries) Get(ctx context.Context, userID string, id uuid.UUID) (*DeliveryState, error) {
+	return getDelivery(ctx, d.pool, userID, id)
+}
+
+// querier is met by a pool and by a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+func getDelivery(ctx context.Context, db querier, userID string, id uuid.UUID) (*DeliveryState, error) {
+	rows, err := db.Query(ctx, deliveryColumns+`
+		 where q.id = $1 and ($2 = '' or q."userId" = $2)`, id.String(), userID)
+	if err != nil {
+		return nil, fmt.Errorf("reading delivery %s: %w", id, err)
+	}
+	state, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[DeliveryState])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading delivery %s: %w", id, err)
+	}
+	return &state, nil
+}
+
+// Attempts reads the attempts of a delivery, the oldest first; a userID that is not empty must be its user's.
+func (d *Deliveries) Attempts(ctx context.Context, userID string, id uuid.UUID) ([]Attempt, error) {
+	rows, err := d.pool.Query(ctx, `
+		select attempt_id, delivery_id, job_id, user_id, partner_id, event_id, event_type, attempt, trigger, outcome,
+		       response_status, response_headers, response_body, error_kind, error, url, duration_ms, client_id, started_at
+		  from webhook_delivery_log
+		 where delivery_id = $1 and ($2 = '' or user_id = $2)
+		 order by started_at, attempt_id`, id, userID)
+	if err != nil {
+		return nil, fmt.Errorf("reading the attempts of delivery %s: %w", id, err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Attempt])
+	if err != nil {
+		return nil, fmt.Errorf("reading the attempts of delivery %s: %w", id, err)
+	}
+	return list, nil
+}
+
+// Payload reads the payload of a delivery's event; nil if the event has been removed.
+func (d *Deliveries) Payload(ctx context.Context, userID, eventID string) (json.RawMessage, error) {
+	var payload []byte
+	err := d.pool.QueryRow(ctx, `select payload::text from webhook_events where user_id = $1 and event_id = $2`,
+		userID, eventID).Scan(&payload)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return nil, fmt.Errorf("reading event %q: %w", eventID, err)
+	}
+	return payload, nil
+}
+
+// Cancel ends a delivery that waits or runs, and puts that on record as done by client, if record is set.
+// One that has ended already stays as it is. It returns the state before. Its error wraps [ErrNotFound] if
+// there is none.
+func (d *Deliveries) Cancel(ctx context.Context, userID string, id uuid.UUID, client string, record bool) (*DeliveryState, error) {
+	var before *DeliveryState
+	err := pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
+		// The lock keeps a worker from fetching the job between the look and the cancelling.
+		var locked int64
+		err := tx.QueryRow(ctx, `
+			select id from river_job where kind = 'webhook_delivery' and args->>'delivery_id' = $1 for update`, id.String()).Scan(&locked)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("%w: %s", ErrNotFound, id)
+		}
+		if err != nil {
+			return err //nolint:wrapcheck // wrapped below
+		}
+		before, err = getDelivery(ctx, tx, userID, id)
+		if err != nil || before.Status.Ended() {
+			return err
+		}
+		if _, err = d.client.JobCancelTx(ctx, tx, before.JobID); err != nil {
+			return err //nolint:wrapcheck // wrapped below
+		}
+		if !record || before.Status == StatusProcessing {
+			return nil // a running one is closed by its worker
+		}
+		_, err = tx.Exec(ctx, `
+			insert into webhook_delivery_log
+			       (attempt_id, delivery_id, job_id, user_id, partner_id, event_id, event_type, attempt, trigger,
+			        outcome, error_kind, error, client_id, started_at)
+			values (gen_random_uuid(), $1, $2, $3, $4, $5, $6, $7, $8, $9, 'internal', 'cancelled by hand', $10, now())`,
+			id, before.JobID, before.UserID, before.PartnerID, before.EventID, before.EventType, before.AttemptCount,
+			string(TriggerManual), string(OutcomeCancelled), client)
+		return err //nolint:wrapcheck // wrapped below
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cancelling delivery %s: %w", id, err)
+	}
+	return before, nil
+}

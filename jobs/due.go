@@ -1,0 +1,73 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// dueInterval is how often a worker looks for deliveries that have come due.
+const dueInterval = time.Second
+
+// dueWatcher wakes the workers when a delivery comes due. River itself notifies when jobs are inserted,
+// but not for a retry that is due within five seconds, nor for jobs that it makes available ahead of their
+// time, so that those would wait for the poll.
+type dueWatcher struct {
+	pool   *pgxpool.Pool
+	logger *slog.Logger
+}
+
+// run watches until ctx ends.
+func (w *dueWatcher) run(ctx context.Context) {
+	failing := false
+	for {
+		wait, err := w.look(ctx)
+		if err != nil {
+			wait = dueInterval
+			if !failing && !errors.Is(ctx.Err(), context.Canceled) {
+				w.logger.WarnContext(ctx, "due deliveries not looked for", slog.String("error", err.Error()))
+			}
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// look notifies the workers if a delivery is due, and returns how long to wait until the next look: until
+// the next delivery is due, if that is within dueInterval.
+func (w *dueWatcher) look(ctx context.Context) (time.Duration, error) {
+	bounded, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	// Naming all priorities lets the fetching index find the first of each without reading the others.
+	var seconds float64
+	err := w.pool.QueryRow(bounded, `
+		with next as (
+		    select (select j.scheduled_at
+		              from river_job j
+		             where j.state = 'available' and j.queue = $1 and j.priority = p.priority and j.scheduled_at > now()
+		             order by j.scheduled_at
+		             limit 1) as coming,
+		           exists (select
+		              from river_job j
+		             where j.state = 'available' and j.queue = $1 and j.priority = p.priority and j.scheduled_at <= now()) as due
+		      from generate_series(1, 4) as p (priority)
+		)
+		select coalesce(extract(epoch from min(coming) - now()), $2)::double precision,
+		       case when bool_or(due)
+		            then (select pg_notify(river_schema || '.river_insert', json_build_object('queue', $1::text)::text)::text from webhook_settings)
+		       end
+		  from next`, Queue, dueInterval.Seconds()).Scan(&seconds, nil)
+	if err != nil {
+		return 0, fmt.Errorf("looking for due deliveries: %w", err)
+	}
+	// A millisecond later, so that the clock's rounding does not make the look come too early.
+	return min(time.Duration(seconds*float64(time.Second))+time.Millisecond, dueInterval), nil
+}

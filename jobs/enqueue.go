@@ -1,0 +1,254 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+	"github.com/tidwall/gjson"
+
+	"github.com/epicvoice/webhook-worker/partners"
+)
+
+// EnqueuerConfig is what an Enqueuer needs.
+type EnqueuerConfig struct {
+	// Client inserts the jobs. An application that runs River itself passes its own client, so that its hooks
+	// and middleware see the jobs; if that client has Workers, it needs SkipUnknownJobCheck, because
+	// deliveries are worked elsewhere. Nil: a client that only inserts.
+	Client *river.Client[pgx.Tx]
+}
+
+// Enqueuer hands events over for delivery. It is safe for concurrent use.
+type Enqueuer struct {
+	client *river.Client[pgx.Tx]
+}
+
+// NewEnqueuer makes an Enqueuer. A nil cfg means all defaults.
+func NewEnqueuer(cfg *EnqueuerConfig) (*Enqueuer, error) {
+	if cfg != nil && cfg.Client != nil {
+		return &Enqueuer{client: cfg.Client}, nil
+	}
+	client, err := river.NewClient(riverpgxv5.New(nil), &river.Config{})
+	if err != nil {
+		return nil, fmt.Errorf("making a River client: %w", err)
+	}
+	return &Enqueuer{client: client}, nil
+}
+
+// EnqueueTx stores an event and, in the same transaction, one job for each partner of its user that is
+// subscribed to its type. It returns one Delivery for each, in the order of the partners' slugs; none is
+// fine. If the transaction rolls back nothing remains; when it commits a worker wakes at once.
+//
+// The same event again returns the deliveries of the first time and creates nothing. The same id with
+// another type or payload is [ErrEventConflict], unless event.OnConflict says that the first wins. Under
+// REPEATABLE READ the loser of two concurrent transactions gets SQLSTATE 40001. Events that break a rule
+// are refused with a [*partners.ValidationError], before anything is sent to the database.
+//
+// It takes at most four round trips, however many partners there are.
+func (e *Enqueuer) EnqueueTx(ctx context.Context, tx pgx.Tx, event *Event) ([]Delivery, error) {
+	return e.enqueue(ctx, tx, event, nil, TriggerSchedule)
+}
+
+// EnqueueCallOutcomeTx is [Enqueuer.EnqueueTx] for the outcome of a call: a JSON object whose event_type is
+// the event's type. The event's id is made of callID and that type, and the first outcome wins: a handler
+// that runs again, with a fresh timestamp, neither fails nor delivers twice.
+func (e *Enqueuer) EnqueueCallOutcomeTx(
+	ctx context.Context, tx pgx.Tx, userID, callID string, outcome json.RawMessage,
+) ([]Delivery, error) {
+	event, err := callOutcomeEvent(userID, callID, outcome)
+	if err != nil {
+		return nil, err
+	}
+	return e.EnqueueTx(ctx, tx, event)
+}
+
+// EnqueueTestTx sends an event to one partner, whatever it is subscribed to.
+func (e *Enqueuer) EnqueueTestTx(ctx context.Context, tx pgx.Tx, event *Event, partnerID uuid.UUID) (*Delivery, error) {
+	deliveries, err := e.enqueue(ctx, tx, event, &partnerID, TriggerTest)
+	if err != nil {
+		return nil, err
+	}
+	if len(deliveries) == 0 {
+		return nil, fmt.Errorf("enqueueing a test: the partner is disabled or gone: %w", partners.ErrNotFound)
+	}
+	return &deliveries[0], nil
+}
+
+func (e *Enqueuer) enqueue(
+	ctx context.Context, tx pgx.Tx, given *Event, only *uuid.UUID, trigger Trigger,
+) ([]Delivery, error) {
+	event := *given
+	if event.ID == "" {
+		event.ID = uuid.NewString()
+	}
+	if err := event.validate(); err != nil {
+		return nil, err
+	}
+	stored, subscribed, err := storeEvent(ctx, tx, &event, only)
+	if err != nil {
+		return nil, fmt.Errorf("storing event %q: %w", event.ID, err)
+	}
+	if !stored {
+		return repeatedEvent(ctx, tx, &event)
+	}
+	if len(subscribed) == 0 {
+		return []Delivery{}, nil
+	}
+	return e.insertJobs(ctx, tx, &event, subscribed, trigger)
+}
+
+// subscription is a partner that an event goes to, with what its job needs.
+type subscription struct {
+	Delivery
+
+	maxAttempts int
+}
+
+// storeEvent inserts the event, which is the gate: whoever stores it creates the jobs. It finds the
+// subscribed partners and makes the delivery ids in the same statement, and wakes the workers when the
+// transaction commits. River notifies too, but at most once in a fetch cooldown, counted from the call and
+// not from the commit, so that a second transaction's wake-up can be lost.
+func storeEvent(ctx context.Context, tx pgx.Tx, event *Event, only *uuid.UUID) (bool, []subscription, error) {
+	rows, err := tx.Query(ctx, `
+		with subscribed as materialized (
+		    select p.id as partner_id, p.partner_slug, gen_random_uuid() as delivery_id,
+		           1 + coalesce(p.max_retries, s.retry_max_attempts) as max_attempts
+		      from partner_webhooks p
+		     cross join webhook_settings s
+		     where p.user_id = $1
+		       and p.enabled
+		       and case when $6::uuid is null then p.enabled_events && $5::text[] else p.id = $6 end
+		), stored as (
+		    insert into webhook_events (user_id, event_id, event_type, payload, partner_ids, delivery_ids)
+		    select $1, $2, $3, $4::json,
+		           coalesce(array_agg(partner_id order by partner_slug), '{}'),
+		           coalesce(array_agg(delivery_id order by partner_slug), '{}')
+		      from subscribed
+		    on conflict (user_id, event_id) do nothing
+		    returning true
+		)
+		select exists (select from stored) as stored,
+		       subscribed.partner_id, subscribed.partner_slug, subscribed.delivery_id, subscribed.max_attempts,
+		       case when subscribed.partner_id is not null and exists (select from stored)
+		            then pg_notify(s.river_schema || '.river_insert', json_build_object('queue', $7::text)::text)::text
+		       end
+		  from webhook_settings s
+		  left join subscribed on true
+		 order by subscribed.partner_slug`,
+		event.UserID, event.ID, event.Type, string(event.Payload), partners.PatternsFor(event.Type), only, Queue)
+	if err != nil {
+		return false, nil, err //nolint:wrapcheck // the caller says what was being done
+	}
+	var (
+		stored      bool
+		partnerID   *uuid.UUID
+		slug        *string
+		deliveryID  *uuid.UUID
+		maxAttempts *int
+		subscribed  []subscription
+	)
+	_, err = pgx.ForEachRow(rows, []any{&stored, &partnerID, &slug, &deliveryID, &maxAttempts, nil}, func() error {
+		if partnerID != nil {
+			subscribed = append(subscribed, subscription{
+				Delivery:    Delivery{ID: *deliveryID, PartnerID: *partnerID, PartnerSlug: *slug},
+				maxAttempts: *maxAttempts,
+			})
+		}
+		return nil
+	})
+	return stored, subscribed, err //nolint:wrapcheck // as above
+}
+
+// repeatedEvent returns the deliveries of an event that had been stored before.
+func repeatedEvent(ctx context.Context, tx pgx.Tx, event *Event) ([]Delivery, error) {
+	rows, err := tx.Query(ctx, `
+		select e.event_type = $3 and e.payload::text = $4,
+		       d.delivery_id, d.partner_id, coalesce(p.partner_slug, ''), coalesce(j.id, 0)
+		  from webhook_events e
+		  left join lateral unnest(e.partner_ids, e.delivery_ids) with ordinality as d (partner_id, delivery_id, place) on true
+		  left join partner_webhooks p on p.user_id = e.user_id and p.id = d.partner_id
+		  left join river_job j on j.kind = 'webhook_delivery' and j.args->>'delivery_id' = d.delivery_id::text
+		 where e.user_id = $1 and e.event_id = $2
+		 order by d.place`,
+		event.UserID, event.ID, event.Type, string(event.Payload))
+	if err != nil {
+		return nil, fmt.Errorf("reading event %q: %w", event.ID, err)
+	}
+	var (
+		found, same bool
+		deliveryID  *uuid.UUID
+		partnerID   *uuid.UUID
+		delivery    Delivery
+	)
+	deliveries := []Delivery{}
+	_, err = pgx.ForEachRow(rows, []any{&same, &deliveryID, &partnerID, &delivery.PartnerSlug, &delivery.JobID}, func() error {
+		found = true
+		if deliveryID != nil {
+			delivery.ID, delivery.PartnerID = *deliveryID, *partnerID
+			deliveries = append(deliveries, delivery)
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading event %q: %w", event.ID, err)
+	case !found:
+		return nil, fmt.Errorf("event %q was removed while it was being enqueued again: try once more", event.ID)
+	case !same && event.OnConflict != OnConflictFirst:
+		return nil, fmt.Errorf("event %q: %w", event.ID, ErrEventConflict)
+	}
+	return deliveries, nil
+}
+
+// insertJobs adds one River job for each subscription, in one statement.
+func (e *Enqueuer) insertJobs(
+	ctx context.Context, tx pgx.Tx, event *Event, subscribed []subscription, trigger Trigger,
+) ([]Delivery, error) {
+	metadata, err := json.Marshal(deliveryMetadata{Trigger: trigger})
+	if err != nil {
+		return nil, fmt.Errorf("encoding job metadata: %w", err)
+	}
+	params := make([]river.InsertManyParams, len(subscribed))
+	for i, s := range subscribed {
+		params[i] = river.InsertManyParams{
+			Args: DeliveryArgs{
+				Version:    argsVersion,
+				DeliveryID: s.ID,
+				UserID:     event.UserID,
+				PartnerID:  s.PartnerID,
+				EventID:    event.ID,
+				EventType:  event.Type,
+			},
+			InsertOpts: &river.InsertOpts{MaxAttempts: s.maxAttempts, Metadata: metadata},
+		}
+	}
+	results, err := e.client.InsertManyTx(ctx, tx, params)
+	var unknown *river.UnknownJobKindError
+	if errors.As(err, &unknown) {
+		return nil, fmt.Errorf("enqueueing event %q: set SkipUnknownJobCheck in the application's River client: %w", event.ID, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("enqueueing event %q: %w", event.ID, err)
+	}
+	return withJobIDs(subscribed, results), nil
+}
+
+// withJobIDs gives each delivery the id of its job, whatever order the database returned them in.
+func withJobIDs(subscribed []subscription, results []*rivertype.JobInsertResult) []Delivery {
+	jobIDs := make(map[string]int64, len(results))
+	for _, result := range results {
+		jobIDs[gjson.GetBytes(result.Job.EncodedArgs, "delivery_id").Str] = result.Job.ID
+	}
+	deliveries := make([]Delivery, len(subscribed))
+	for i, s := range subscribed {
+		deliveries[i] = s.Delivery
+		deliveries[i].JobID = jobIDs[s.ID.String()]
+	}
+	return deliveries
+}

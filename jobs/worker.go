@@ -1,0 +1,324 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/epicvoice/webhook-worker/partners"
+)
+
+const (
+	// recordTimeout is how long a finished delivery waits for its outcome to be committed. It does not
+	// depend on the delivery's own deadline, which may have passed.
+	recordTimeout = 5 * time.Second
+	// timeoutMargin is what River gives a delivery beyond WORKER_TIMEOUT, for the writing around it.
+	timeoutMargin = 10 * time.Second
+
+	// A delivery that could not be begun for trouble of our own comes again after minSnooze to maxSnooze.
+	minSnooze = 5 * time.Second
+	maxSnooze = 30 * time.Second
+)
+
+// DeliveryWorkerConfig is what a DeliveryWorker needs.
+type DeliveryWorkerConfig struct {
+	Pool     *pgxpool.Pool
+	Store    *partners.Store
+	Sender   *partners.Sender
+	Log      *AttemptLog // nil: attempts are not recorded
+	Logger   *slog.Logger
+	Schedule RetrySchedule
+	Timeout  time.Duration    // for one delivery in all
+	ClientID string           // of the River client that the worker belongs to
+	Now      func() time.Time // nil: time.Now
+}
+
+// DeliveryWorker makes deliveries: it is the River worker of [DeliveryArgs].
+type DeliveryWorker struct {
+	river.WorkerDefaults[DeliveryArgs]
+
+	pool     *pgxpool.Pool
+	store    *partners.Store
+	sender   *partners.Sender
+	log      *AttemptLog
+	logger   *slog.Logger
+	schedule RetrySchedule
+	timeout  time.Duration
+	clientID string
+	now      func() time.Time
+}
+
+// NewDeliveryWorker makes a DeliveryWorker.
+func NewDeliveryWorker(cfg *DeliveryWorkerConfig) *DeliveryWorker {
+	worker := &DeliveryWorker{
+		pool:     cfg.Pool,
+		store:    cfg.Store,
+		sender:   cfg.Sender,
+		log:      cfg.Log,
+		logger:   cfg.Logger,
+		schedule: cfg.Schedule,
+		timeout:  cfg.Timeout,
+		clientID: cfg.ClientID,
+		now:      cfg.Now,
+	}
+	if worker.now == nil {
+		worker.now = time.Now
+	}
+	return worker
+}
+
+// Timeout is River's bound on one try.
+func (w *DeliveryWorker) Timeout(*river.Job[DeliveryArgs]) time.Duration { return w.timeout + timeoutMargin }
+
+// NextRetry puts the next try on the schedule, or later if the partner asked for it.
+func (w *DeliveryWorker) NextRetry(job *river.Job[DeliveryArgs]) time.Time {
+	return w.schedule.Next(w.now(), job.Attempt, job.Args.retryAfter)
+}
+
+// Work makes one try of a delivery. A nil error completes the job, a cancel error ends it, a snooze
+// repeats it without using a try, and any other error uses one.
+func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs]) error {
+	bounded, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+
+	task, err := w.load(bounded, job)
+	if err != nil {
+		return w.putOff(ctx, job, err)
+	}
+	attempt := w.newAttempt(job, task)
+	if task.obstacle != nil {
+		return w.conclude(ctx, job, attempt, task.obstacle, nil, task.final)
+	}
+
+	attempt.URL = &task.partner.URL
+	if w.log != nil {
+		if err := w.log.Open(bounded, attempt); err != nil {
+			return w.putOff(ctx, job, err)
+		}
+	}
+	response := w.sender.Send(bounded, &partners.Request{
+		URL:       task.partner.URL,
+		ID:        job.Args.DeliveryID.String(),
+		EventType: job.Args.EventType,
+		Timestamp: w.now(),
+		Body:      partners.RenderBody(task.payload, task.partner.CustomPayloadFields),
+		Secrets:   task.secrets,
+	})
+	verdict := Judge(response)
+	final := false
+	switch {
+	case verdict.Gone:
+		// The delivery ends only if its partner is really disabled; else the next try meets the 410 again.
+		final = w.disable(ctx, task.partner) == nil
+	case errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely) && verdict.Outcome == OutcomeLost:
+		verdict.ErrorKind = partners.KindInternal
+		verdict.Error = "cancelled by hand before the answer"
+	}
+	job.Args.retryAfter = verdict.RetryAfter
+	return w.conclude(ctx, job, attempt, &verdict, response, final)
+}
+
+// task is what one try needs, or why it can't be made.
+type task struct {
+	partner  *partners.Partner
+	secrets  []partners.Secret
+	payload  []byte
+	obstacle *Verdict // set: there is nothing to send
+	final    bool     // the obstacle ends the delivery
+}
+
+// load reads what the try needs. Its error means that the database did not answer.
+func (w *DeliveryWorker) load(ctx context.Context, job *river.Job[DeliveryArgs]) (*task, error) {
+	partner, err := w.store.GetByID(ctx, job.Args.UserID, job.Args.PartnerID)
+	switch {
+	case errors.Is(err, partners.ErrNotFound):
+		return ended("the partner was deleted"), nil
+	case err != nil:
+		return nil, err
+	case !partner.Enabled:
+		return ended("the partner is disabled" + because(partner.DisabledReason)), nil
+	}
+
+	var payload []byte
+	err = w.pool.QueryRow(ctx, `select payload::text from webhook_events where user_id = $1 and event_id = $2`,
+		job.Args.UserID, job.Args.EventID).Scan(&payload)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return ended("the event was removed"), nil
+	case err != nil:
+		return nil, fmt.Errorf("reading the event: %w", err)
+	}
+
+	valid, err := w.store.ValidSecrets(partner, w.now())
+	if err != nil {
+		return &task{obstacle: &Verdict{Outcome: OutcomeFailed, ErrorKind: partners.KindInternal, Error: err.Error()}}, nil
+	}
+	secrets := make([]partners.Secret, len(valid))
+	for i := range valid {
+		secrets[i] = valid[i].Secret
+	}
+	return &task{partner: partner, secrets: secrets, payload: payload}, nil
+}
+
+// because is empty if nobody gave a reason.
+func because(reason *string) string {
+	if reason == nil {
+		return ""
+	}
+	return ": " + *reason
+}
+
+// ended is the task of a delivery that ends without a POST.
+func ended(why string) *task {
+	return &task{
+		obstacle: &Verdict{Outcome: OutcomeCancelled, ErrorKind: partners.KindInternal, Error: why},
+		final:    true,
+	}
+}
+
+func (w *DeliveryWorker) newAttempt(job *river.Job[DeliveryArgs], task *task) *Attempt {
+	var metadata deliveryMetadata
+	_ = json.Unmarshal(job.Metadata, &metadata) // what can't be read counts as not set
+	attempt := &Attempt{
+		ID:         uuid.New(),
+		DeliveryID: job.Args.DeliveryID,
+		JobID:      job.ID,
+		UserID:     job.Args.UserID,
+		PartnerID:  job.Args.PartnerID,
+		EventID:    job.Args.EventID,
+		EventType:  job.Args.EventType,
+		Number:     job.Attempt,
+		Trigger:    metadata.Trigger,
+		Outcome:    OutcomeSending,
+		ClientID:   w.clientID,
+		StartedAt:  w.now().UTC().Truncate(time.Microsecond), // what the database can hold: it is part of the key
+	}
+	if attempt.Trigger == "" {
+		attempt.Trigger = TriggerSchedule
+	}
+	return attempt
+}
+
+// jobOutput is what a job's row keeps of its last try; the view webhook_delivery_queue shows it.
+type jobOutput struct {
+	Outcome        Outcome             `json:"outcome"`
+	ResponseStatus *int                `json:"response_status,omitempty"`
+	ErrorKind      *partners.ErrorKind `json:"error_kind,omitempty"`
+	Error          *string             `json:"error,omitempty"`
+}
+
+// conclude puts the verdict on record, in the job, the audit log and the process's log, and returns what
+// it means to River.
+func (w *DeliveryWorker) conclude(
+	ctx context.Context, job *river.Job[DeliveryArgs], attempt *Attempt, verdict *Verdict, response *partners.Response, final bool,
+) error {
+	attempt.finish(verdict, response)
+	if err := river.RecordOutput(ctx, jobOutput{
+		Outcome:        attempt.Outcome,
+		ResponseStatus: attempt.ResponseStatus,
+		ErrorKind:      attempt.ErrorKind,
+		Error:          attempt.Error,
+	}); err != nil {
+		return fmt.Errorf("recording the outcome on the job: %w", err)
+	}
+	w.record(ctx, attempt, response != nil)
+	w.report(ctx, job, attempt, final)
+
+	switch {
+	case verdict.Outcome == OutcomeDelivered:
+		return nil
+	case response != nil && errors.Is(response.Err, context.Canceled):
+		return response.Err // River sees that the worker stopped, and gives the try back
+	case final:
+		return river.JobCancel(errors.New(*attempt.Error)) //nolint:err113 // for River to show
+	default:
+		return errors.New(*attempt.Error) //nolint:err113 // as above
+	}
+}
+
+// record writes the attempt's end to the audit log. Its failure changes nothing about the verdict.
+func (w *DeliveryWorker) record(ctx context.Context, attempt *Attempt, opened bool) {
+	if w.log == nil {
+		return
+	}
+	waited, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
+	write := w.log.Record
+	if opened {
+		write = w.log.CloseAttempt
+	}
+	if err := write(waited, attempt); err != nil {
+		w.logger.WarnContext(ctx, "outcome not recorded yet",
+			slog.String("delivery_id", attempt.DeliveryID.String()), slog.String("error", err.Error()))
+	}
+}
+
+// report writes the one log line of an attempt.
+func (w *DeliveryWorker) report(ctx context.Context, job *river.Job[DeliveryArgs], attempt *Attempt, final bool) {
+	attrs := []slog.Attr{
+		slog.String("delivery_id", attempt.DeliveryID.String()),
+		slog.String("user_id", attempt.UserID),
+		slog.String("partner_id", attempt.PartnerID.String()),
+		slog.String("event_type", attempt.EventType),
+		slog.Int("attempt", job.Attempt),
+		slog.Int("max_attempts", job.MaxAttempts),
+		slog.String("outcome", string(attempt.Outcome)),
+	}
+	if attempt.ResponseStatus != nil {
+		attrs = append(attrs, slog.Int("status", *attempt.ResponseStatus))
+	}
+	if attempt.DurationMS != nil {
+		attrs = append(attrs, slog.Float64("duration_ms", *attempt.DurationMS))
+	}
+	if attempt.Outcome == OutcomeDelivered {
+		w.logger.LogAttrs(ctx, slog.LevelInfo, "delivery attempted", attrs...)
+		return
+	}
+	attrs = append(attrs, slog.String("error_kind", string(*attempt.ErrorKind)), slog.String("error", *attempt.Error))
+	switch {
+	case attempt.Outcome == OutcomeFailed && !final && job.Attempt >= job.MaxAttempts:
+		w.logger.LogAttrs(ctx, slog.LevelError, "delivery is a dead letter", attrs...)
+	case final:
+		w.logger.LogAttrs(ctx, slog.LevelWarn, "delivery cancelled", attrs...)
+	default:
+		w.logger.LogAttrs(ctx, slog.LevelWarn, "delivery attempted", attrs...)
+	}
+}
+
+// putOff gives a delivery back that could not be begun, without using a try. The wait is spread, so that
+// not all come back at once.
+func (w *DeliveryWorker) putOff(ctx context.Context, job *river.Job[DeliveryArgs], why error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("stopped before the POST: %w", context.Canceled)
+	}
+	wait := minSnooze + rand.N(maxSnooze-minSnooze) //nolint:gosec // no secret depends on it
+	w.logger.WarnContext(ctx, "delivery put off",
+		slog.String("delivery_id", job.Args.DeliveryID.String()),
+		slog.Duration("wait", wait),
+		slog.String("error", why.Error()))
+	return river.JobSnooze(wait)
+}
+
+// disable disables a partner whose endpoint is gone.
+func (w *DeliveryWorker) disable(ctx context.Context, partner *partners.Partner) error {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
+	if err := w.store.DisableGone(bounded, partner); err != nil {
+		w.logger.ErrorContext(ctx, "partner not disabled", slog.String("error", err.Error()))
+		return err
+	}
+	w.logger.WarnContext(ctx, "partner disabled",
+		slog.String("user_id", partner.UserID), slog.String("partner_slug", partner.Slug),
+		slog.String("reason", "its endpoint answered 410 Gone"))
+	return nil
+}

@@ -1,0 +1,219 @@
+// Package migrations brings a database to the schema that this version of the program works with:
+// River's own tables first, then the numbered SQL files of this folder.
+package migrations
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/tern/v2/migrate"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
+)
+
+//go:embed *.sql
+var files embed.FS
+
+const (
+	// versionTable holds the number of the last migration that ran.
+	versionTable = "webhook_schema_version"
+
+	// lockKey is the session advisory lock that serialises everything here: the bytes of "webhooks".
+	lockKey = int64(0x776562686f6f6b73)
+
+	// lockPoll is how often a waiting process looks whether the lock is free. It polls, because a session
+	// that waits inside pg_advisory_lock holds a snapshot, which a CREATE INDEX CONCURRENTLY of the
+	// process that migrates would wait for.
+	lockPoll = 100 * time.Millisecond
+)
+
+// Migration is one numbered file, or one of River's, and whether the database has it.
+type Migration struct {
+	Line    string `json:"line"` // "river" or "webhook-worker"
+	Version int    `json:"version"`
+	Name    string `json:"name"`
+	Applied bool   `json:"applied"`
+}
+
+// ErrBehind is what [Check] reports when the database lacks migrations.
+var ErrBehind = errors.New("the database schema is behind this program: run `webhook-worker migrate up`")
+
+// Up runs every migration that the database lacks. Any number of processes may call it at once: one
+// migrates, the others wait for it. The pool needs two connections.
+func Up(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger) error {
+	return locked(ctx, pool, func(conn *pgx.Conn) error {
+		river, err := newRiverMigrator(pool, logger)
+		if err != nil {
+			return err
+		}
+		result, err := river.Migrate(ctx, rivermigrate.DirectionUp, nil)
+		if err != nil {
+			return fmt.Errorf("migrating River's tables: %w", err)
+		}
+		for _, version := range result.Versions {
+			logger.InfoContext(ctx, "migrated up", slog.String("line", "river"), slog.Int("version", version.Version))
+		}
+
+		migrator, err := newMigrator(ctx, conn, logger)
+		if err != nil {
+			return err
+		}
+		return describe(migrator.Migrate(ctx))
+	})
+}
+
+// Down takes back the last steps migrations of this project, with what they hold; a negative number
+// takes back all. River's tables stay, since an application may have jobs of its own in them.
+func Down(ctx context.Context, pool *pgxpool.Pool, steps int, logger *slog.Logger) error {
+	return locked(ctx, pool, func(conn *pgx.Conn) error {
+		migrator, err := newMigrator(ctx, conn, logger)
+		if err != nil {
+			return err
+		}
+		current, err := migrator.GetCurrentVersion(ctx)
+		if err != nil {
+			return fmt.Errorf("reading the schema version: %w", err)
+		}
+		target := int32(0)
+		if steps >= 0 {
+			target = max(current-int32(steps), 0) //nolint:gosec // a number of files
+		}
+		return describe(migrator.MigrateTo(ctx, target))
+	})
+}
+
+// Status lists all migrations, River's first, and whether each has run. It changes nothing.
+func Status(ctx context.Context, pool *pgxpool.Pool) ([]Migration, error) {
+	river, err := newRiverMigrator(pool, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	existing, err := river.ExistingVersions(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading River's schema version: %w", err)
+	}
+	applied := make(map[int]bool, len(existing))
+	for _, version := range existing {
+		applied[version.Version] = true
+	}
+	var all []Migration
+	for _, version := range river.AllVersions() {
+		all = append(all, Migration{Line: "river", Version: version.Version, Name: version.Name, Applied: applied[version.Version]})
+	}
+
+	current, err := currentVersion(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	names, err := migrate.FindMigrations(files)
+	if err != nil {
+		return nil, fmt.Errorf("listing migrations: %w", err)
+	}
+	for i, name := range names {
+		all = append(all, Migration{Line: "webhook-worker", Version: i + 1, Name: name, Applied: i < current})
+	}
+	return all, nil
+}
+
+// Check returns an error that wraps [ErrBehind] if the database lacks a migration.
+func Check(ctx context.Context, pool *pgxpool.Pool) error {
+	all, err := Status(ctx, pool)
+	if err != nil {
+		return err
+	}
+	missing := 0
+	for _, migration := range all {
+		if !migration.Applied {
+			missing++
+		}
+	}
+	if missing > 0 {
+		return fmt.Errorf("%d of %d migrations missing: %w", missing, len(all), ErrBehind)
+	}
+	return nil
+}
+
+// currentVersion is the number of the last migration of ours that ran; 0 if none did.
+func currentVersion(ctx context.Context, pool *pgxpool.Pool) (int, error) {
+	var exists bool
+	if err := pool.QueryRow(ctx, `select to_regclass($1) is not null`, versionTable).Scan(&exists); err != nil {
+		return 0, fmt.Errorf("looking for table %s: %w", versionTable, err)
+	}
+	if !exists {
+		return 0, nil
+	}
+	var version int
+	if err := pool.QueryRow(ctx, `select version from `+versionTable).Scan(&version); err != nil {
+		return 0, fmt.Errorf("reading the schema version: %w", err)
+	}
+	return version, nil
+}
+
+// locked runs migrate on a connection of its own while that connection holds the advisory lock.
+func locked(ctx context.Context, pool *pgxpool.Pool, migrate func(conn *pgx.Conn) error) error {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting to migrate: %w", err)
+	}
+	// The connection is closed and not given back: whatever a migration set on it, and its lock, end with it.
+	session := conn.Hijack()
+	defer func() { _ = session.Close(context.WithoutCancel(ctx)) }()
+
+	ticker := time.NewTicker(lockPoll)
+	defer ticker.Stop()
+	for {
+		var got bool
+		if err := session.QueryRow(ctx, `select pg_try_advisory_lock($1)`, lockKey).Scan(&got); err != nil {
+			return fmt.Errorf("locking the schema: %w", err)
+		}
+		if got {
+			return migrate(session)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for another migration to end: %w", ctx.Err())
+		case <-ticker.C:
+		}
+	}
+}
+
+func newRiverMigrator(pool *pgxpool.Pool, logger *slog.Logger) (*rivermigrate.Migrator[pgx.Tx], error) {
+	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Logger: logger})
+	if err != nil {
+		return nil, fmt.Errorf("loading River's migrations: %w", err)
+	}
+	return migrator, nil
+}
+
+func newMigrator(ctx context.Context, conn *pgx.Conn, logger *slog.Logger) (*migrate.Migrator, error) {
+	migrator, err := migrate.NewMigrator(ctx, conn, versionTable)
+	if err != nil {
+		return nil, fmt.Errorf("preparing table %s: %w", versionTable, err)
+	}
+	if err := migrator.LoadMigrations(files); err != nil {
+		return nil, fmt.Errorf("loading migrations: %w", err)
+	}
+	migrator.OnStart = func(version int32, name, direction, _ string) {
+		logger.InfoContext(ctx, "migrated "+direction,
+			slog.String("line", "webhook-worker"), slog.Int("version", int(version)), slog.String("name", name))
+	}
+	return migrator, nil
+}
+
+// describe says in one line what to do about a version that this program does not know.
+func describe(err error) error {
+	var unknown migrate.BadVersionError
+	if errors.As(err, &unknown) {
+		return fmt.Errorf("the database was migrated by a newer version of this program: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("migrating: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package partners
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrorKind says in one word why an attempt failed; webhook_delivery_log.error_kind takes no other.
+type ErrorKind string
+
+// The kinds of errors.
+const (
+	KindDNS        ErrorKind = "dns"         // the host's name has no address
+	KindConnect    ErrorKind = "connect"     // no connection, or it broke before the answer
+	KindTLS        ErrorKind = "tls"         // no TLS session: a certificate, or the handshake
+	KindTimeout    ErrorKind = "timeout"     // no answer in time
+	KindHTTPStatus ErrorKind = "http_status" // an answer other than 2xx and 3xx
+	KindRedirect   ErrorKind = "redirect"    // a 3xx answer, which is not followed
+	KindBlocked    ErrorKind = "blocked"     // the guard does not let this address be called
+	KindProtocol   ErrorKind = "protocol"    // the answer is not HTTP
+	KindShutdown   ErrorKind = "shutdown"    // the worker stopped before the answer
+	KindInternal   ErrorKind = "internal"    // our own trouble
+)
+
+// internalError marks errors that are ours and not the partner's.
+type internalError struct{ err error }
+
+func (e *internalError) Error() string { return e.err.Error() }
+func (e *internalError) Unwrap() error { return e.err }
+
+// classify finds the kind of an error of the HTTP client, and words for the tenant. caller is the context
+// that Send was given, without the sender's own timeout.
+func classify(caller context.Context, err error, timeout time.Duration) (ErrorKind, error) {
+	// The client's own wrapping repeats the URL.
+	var clientErr *url.Error
+	if errors.As(err, &clientErr) {
+		err = clientErr.Err
+	}
+	var (
+		dnsErr      *net.DNSError
+		netErr      net.Error
+		opErr       *net.OpError
+		internalErr *internalError
+	)
+	switch {
+	case errors.As(err, &internalErr):
+		return KindInternal, err
+	case errors.Is(err, errBlocked):
+		return KindBlocked, errBlocked
+	case errors.Is(caller.Err(), context.Canceled):
+		return KindShutdown, fmt.Errorf("stopped before the answer: %w", context.Canceled)
+	case errors.As(err, &dnsErr):
+		return KindDNS, fmt.Errorf("looking up %s: %s", dnsErr.Name, dnsErr.Err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return KindTimeout, fmt.Errorf("no answer within %s", timeout)
+	case errors.As(err, &netErr) && netErr.Timeout():
+		return KindTimeout, err
+	case isTLS(err):
+		return KindTLS, err
+	case errors.As(err, &opErr), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), brokeOff(err):
+		return KindConnect, err
+	}
+	return KindProtocol, err
+}
+
+func isTLS(err error) bool {
+	var (
+		certificate *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
+		alert       tls.AlertError
+		authority   x509.UnknownAuthorityError
+		hostname    x509.HostnameError
+		invalid     x509.CertificateInvalidError
+	)
+	return errors.As(err, &certificate) || errors.As(err, &record) || errors.As(err, &alert) ||
+		errors.As(err, &authority) || errors.As(err, &hostname) || errors.As(err, &invalid) ||
+		strings.Contains(err.Error(), "tls: ") ||
+		strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
+}
+
+// brokeOff recognises a connection that ended before an answer, which the transport has only words for.
+func brokeOff(err error) bool {
+	text := err.Error()
+	return text == "EOF" || strings.Contains(text, "unexpected EOF") ||
+		strings.Contains(text, "server closed idle connection") || strings.Contains(text, "transport connection broken: EOF")
+}

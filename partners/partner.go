@@ -1,0 +1,60 @@
+package partners
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Partner is an endpoint of a user that receives its events. It never holds a secret in the clear.
+type Partner struct {
+	ID                  uuid.UUID       `json:"id"`
+	UserID              string          `json:"user_id"`
+	Name                string          `json:"partner_name"`
+	Slug                string          `json:"partner_slug"`
+	URL                 string          `json:"url"`
+	EnabledEvents       []string        `json:"enabled_events"`
+	CustomPayloadFields json.RawMessage `json:"custom_payload_fields"`
+	MaxRetries          *int            `json:"max_retries"` // nil: as configured for all
+	Enabled             bool            `json:"enabled"`
+	DisabledReason      *string         `json:"disabled_reason"`
+	CreatedAt           time.Time       `json:"created_at"`
+	UpdatedAt           time.Time       `json:"updated_at"`
+
+	sealed sealed
+}
+
+// Params are what the owner of a partner decides about it.
+type Params struct {
+	Name                string
+	Slug                string
+	URL                 string
+	EnabledEvents       []string
+	CustomPayloadFields json.RawMessage // a JSON object; nil for none
+	MaxRetries          *int            // retries after the first try, 0 to 100; nil: as configured for all
+	Secret              Secret          // empty: one is generated
+}
+
+// Changes are new values for some fields of a partner; nil leaves a field as it is.
+type Changes struct {
+	Name                *string
+	URL                 *string
+	EnabledEvents       []string
+	CustomPayloadFields json.RawMessage
+	MaxRetries          *int
+	ClearMaxRetries     bool // back to what is configured for all
+}
+
+// Errors that callers tell apart.
+var (
+	// ErrNotFound: no such partner, or it is another user's.
+	ErrNotFound = errors.New("partner not found")
+	// ErrSlugTaken: the user has a partner of that slug already.
+	ErrSlugTaken = errors.New("slug is taken by another partner of this user")
+	// ErrNoKey: the store was made without an encryption key, and what was asked for needs one.
+	ErrNoKey = errors.New("no encryption key")
+	// ErrWrongKey: the secrets were sealed with another key than the one at hand.
+	ErrWrongKey = errors.New("the encryption key can't open this partner's secrets")
+)

@@ -1,0 +1,68 @@
+package partners
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"log/slog"
+	"strings"
+
+	"unicode/utf8"
+)
+
+const (
+	secretPrefix      = "whsec_"
+	generatedKeyBytes = 32
+	minSecretBytes    = 8
+	maxSecretBytes    = 128
+
+	// weakSecretBytes is where Standard Webhooks begins to call a key long enough.
+	weakSecretBytes = 24
+)
+
+// Secret is a signing secret: "whsec_" and base64, or any other text, whose bytes are the key then.
+// However it is printed it shows as [redacted]; [Secret.Reveal] gives the text.
+type Secret string
+
+// GenerateSecret makes a secret of 32 random bytes.
+func GenerateSecret() Secret {
+	key := make([]byte, generatedKeyBytes)
+	_, _ = rand.Read(key) // never fails
+	return Secret(secretPrefix + base64.StdEncoding.EncodeToString(key))
+}
+
+// Validate refuses secrets whose key is shorter than 8 bytes or longer than 128.
+func (s Secret) Validate() error {
+	key, err := s.key()
+	switch {
+	case err != nil:
+		return invalid("secret", "", `that begins with "whsec_" must go on in base64`)
+	case len(key) < minSecretBytes || len(key) > maxSecretBytes:
+		return invalid("secret", "", "must have %d to %d bytes, and has %d", minSecretBytes, maxSecretBytes, len(key))
+	case !utf8.ValidString(string(s)):
+		return invalid("secret", "", "must be valid UTF-8")
+	}
+	return nil
+}
+
+// Weak says whether the key is shorter than the 24 bytes that Standard Webhooks asks for.
+func (s Secret) Weak() bool {
+	key, err := s.key()
+	return err == nil && len(key) < weakSecretBytes
+}
+
+// Reveal is the secret in the clear.
+func (s Secret) Reveal() string { return string(s) }
+
+func (s Secret) String() string               { return "[redacted]" }
+func (s Secret) GoString() string             { return "[redacted]" }
+func (s Secret) LogValue() slog.Value         { return slog.StringValue("[redacted]") }
+func (s Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
+// key is the HMAC key.
+func (s Secret) key() ([]byte, error) {
+	encoded, ok := strings.CutPrefix(string(s), secretPrefix)
+	if !ok {
+		return []byte(s), nil
+	}
+	return base64.StdEncoding.DecodeString(encoded) //nolint:wrapcheck // Validate says it in its own words
+}

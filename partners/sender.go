@@ -1,0 +1,148 @@
+package partners
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+const (
+	// readLimit is how much of an answer's body is read at most. What is longer costs its connection.
+	readLimit = 64 << 10
+	// keptBody is how much of it is kept for the audit log.
+	keptBody = 16 << 10
+	// maxHeaderBytes bounds an answer's header.
+	maxHeaderBytes = 64 << 10
+
+	connectTimeout      = 10 * time.Second
+	tlsHandshakeTimeout = 10 * time.Second
+
+	// idleTimeout is how long a connection waits for the next delivery. Many servers close theirs after
+	// 5 s; a POST that meets the closing is lost, so ours goes first.
+	idleTimeout = 4 * time.Second
+
+	// pingTimeout finds HTTP/2 connections that are dead without having been closed.
+	pingTimeout = 15 * time.Second
+)
+
+// SenderConfig is what a Sender needs.
+type SenderConfig struct {
+	Guard     *Guard
+	Timeout   time.Duration // for one request, to the end of the answer's body
+	MaxIdle   int           // connections kept open in all; as many as deliveries run at once
+	UserAgent string
+	RootCAs   *x509.CertPool // nil: the system's
+}
+
+// Sender posts signed bodies. One serves all deliveries of a process.
+type Sender struct {
+	client    *http.Client
+	transport *http.Transport
+	timeout   time.Duration
+	userAgent string
+}
+
+// NewSender makes a Sender. Call [Sender.Close] when it is done.
+func NewSender(cfg *SenderConfig) *Sender {
+	dialer := &net.Dialer{Timeout: connectTimeout, Control: cfg.Guard.Control}
+	transport := &http.Transport{
+		Proxy:                  nil, // never from the environment: a proxy would see every delivery
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        &tls.Config{RootCAs: cfg.RootCAs, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    tlsHandshakeTimeout,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingTimeout, PingTimeout: pingTimeout},
+		MaxIdleConns:           cfg.MaxIdle,
+		MaxIdleConnsPerHost:    cfg.MaxIdle,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		DisableCompression:     true, // a compressed answer could unpack to any size
+	}
+	return &Sender{
+		client: &http.Client{
+			Transport:     transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		transport: transport,
+		timeout:   cfg.Timeout,
+		userAgent: cfg.UserAgent,
+	}
+}
+
+// Close closes idle connections.
+func (s *Sender) Close() { s.transport.CloseIdleConnections() }
+
+// Request is one POST to be made.
+type Request struct {
+	URL       string
+	ID        string // webhook-id
+	EventType string
+	Timestamp time.Time // webhook-timestamp: when this attempt is made
+	Body      []byte
+	Secrets   []Secret
+}
+
+// Response is what became of a POST. Exactly one of Status and Err is set.
+type Response struct {
+	Status     int               // HTTP status; 0 if there was no answer
+	Headers    map[string]string // those that help in finding a fault, lower case
+	Body       string            // its first 16 KiB, valid UTF-8 without NUL
+	RetryAfter time.Duration     // how long the partner asks to wait; 0 if it does not
+	Kind       ErrorKind         // why there was no answer
+	Err        error             // the same in words
+	Duration   time.Duration     // from before the connection to the end of the answer's body
+}
+
+// Send makes one POST, signed, within the sender's timeout and ctx. It always returns a Response.
+func (s *Sender) Send(ctx context.Context, request *Request) *Response {
+	start := time.Now()
+	timed, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+
+	response := s.send(timed, request)
+	response.Duration = time.Since(start)
+	if response.Err != nil {
+		response.Kind, response.Err = classify(ctx, response.Err, s.timeout)
+	}
+	return response
+}
+
+func (s *Sender) send(ctx context.Context, request *Request) *Response {
+	signature, err := Sign(request.Secrets, request.ID, request.Timestamp, request.Body)
+	if err != nil {
+		return &Response{Err: &internalError{err}}
+	}
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, request.URL, bytes.NewReader(request.Body))
+	if err != nil {
+		return &Response{Err: &internalError{fmt.Errorf("making the request: %w", err)}}
+	}
+	post.Header.Set("Content-Type", "application/json")
+	post.Header.Set("User-Agent", s.userAgent)
+	post.Header.Set("webhook-id", request.ID)
+	post.Header.Set("webhook-timestamp", strconv.FormatInt(request.Timestamp.Unix(), 10))
+	post.Header.Set("webhook-signature", signature)
+	post.Header.Set("webhook-event-type", request.EventType)
+
+	answer, err := s.client.Do(post)
+	if err != nil {
+		return &Response{Err: err}
+	}
+	defer func() { _ = answer.Body.Close() }()
+
+	// An answer's status is the partner's word, whatever becomes of the body: what of it came before the
+	// deadline, or before the connection broke, is kept. Reading to the end gives the connection back.
+	body, _ := io.ReadAll(io.LimitReader(answer.Body, readLimit))
+	return &Response{
+		Status:     answer.StatusCode,
+		Headers:    usefulHeaders(answer.Header),
+		Body:       SafeText(body, keptBody),
+		RetryAfter: ParseRetryAfter(answer.Header.Get("Retry-After"), time.Now()),
+	}
+}

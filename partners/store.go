@@ -1,0 +1,239 @@
+package partners
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// StoreConfig is what a Store needs.
+type StoreConfig struct {
+	Pool      *pgxpool.Pool
+	Keyring   *Keyring // nil: nothing that touches a secret works
+	AllowHTTP bool     // whether partners may have http URLs
+}
+
+// Store keeps partners in PostgreSQL. Every query names the user, so that no caller reaches another
+// user's partner by knowing its id or slug.
+type Store struct {
+	pool      *pgxpool.Pool
+	keyring   *Keyring
+	allowHTTP bool
+}
+
+// NewStore makes a Store.
+func NewStore(cfg *StoreConfig) *Store {
+	return &Store{pool: cfg.Pool, keyring: cfg.Keyring, allowHTTP: cfg.AllowHTTP}
+}
+
+// querier is met by a pool and by a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// columns are what scan reads, in its order.
+const columns = `id, user_id, partner_name, partner_slug, url, enabled_events, custom_payload_fields,
+       max_retries, enabled, disabled_reason, created_at, updated_at, secret_key_id, secret_ciphertext`
+
+func scan(row pgx.CollectableRow) (*Partner, error) {
+	var p Partner
+	err := row.Scan(&p.ID, &p.UserID, &p.Name, &p.Slug, &p.URL, &p.EnabledEvents, &p.CustomPayloadFields,
+		&p.MaxRetries, &p.Enabled, &p.DisabledReason, &p.CreatedAt, &p.UpdatedAt, &p.sealed.keyID, &p.sealed.ciphertext)
+	return &p, err //nolint:wrapcheck // the caller says what was being read
+}
+
+// Create adds a partner of userID and returns it with its secret, which is generated if params has none;
+// it can't be read again without the encryption key. Errors: [*ValidationError], [ErrSlugTaken], [ErrNoKey].
+func (s *Store) Create(ctx context.Context, userID string, params *Params) (*Partner, Secret, error) {
+	return s.create(ctx, s.pool, userID, params)
+}
+
+// CreateTx is [Store.Create] in the caller's transaction.
+func (s *Store) CreateTx(ctx context.Context, tx pgx.Tx, userID string, params *Params) (*Partner, Secret, error) {
+	return s.create(ctx, tx, userID, params)
+}
+
+func (s *Store) create(ctx context.Context, db querier, userID string, params *Params) (*Partner, Secret, error) {
+	complete := *params
+	if complete.CustomPayloadFields == nil {
+		complete.CustomPayloadFields = json.RawMessage(`{}`)
+	}
+	if complete.Secret == "" {
+		complete.Secret = GenerateSecret()
+	}
+	if err := complete.validate(userID, s.allowHTTP); err != nil {
+		return nil, "", err
+	}
+	if err := complete.Secret.Validate(); err != nil {
+		return nil, "", err
+	}
+	if s.keyring == nil {
+		return nil, "", ErrNoKey
+	}
+	id := uuid.New()
+	box, err := s.keyring.seal(id, []ValidSecret{{Secret: complete.Secret}})
+	if err != nil {
+		return nil, "", err
+	}
+	partner, err := queryOne(ctx, db, `
+		insert into partner_webhooks
+		       (id, user_id, partner_name, partner_slug, url, secret_key_id, secret_ciphertext, enabled_events, custom_payload_fields, max_retries)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		returning `+columns,
+		id, userID, complete.Name, complete.Slug, complete.URL, box.keyID, box.ciphertext, complete.EnabledEvents,
+		string(complete.CustomPayloadFields), complete.MaxRetries)
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) && pgErr.ConstraintName == "partner_webhooks_user_id_partner_slug_key" {
+		return nil, "", fmt.Errorf("adding partner %q: %w", complete.Slug, ErrSlugTaken)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("adding partner %q: %w", complete.Slug, err)
+	}
+	return partner, complete.Secret, nil
+}
+
+// Get reads a user's partner by its slug. Its error wraps [ErrNotFound] if there is none.
+func (s *Store) Get(ctx context.Context, userID, slug string) (*Partner, error) {
+	partner, err := queryOne(ctx, s.pool, `select `+columns+`
+		  from partner_webhooks where user_id = $1 and partner_slug = $2`, userID, slug)
+	return partner, reading(slug, err)
+}
+
+// GetByID reads a user's partner by its id. Its error wraps [ErrNotFound] if there is none.
+func (s *Store) GetByID(ctx context.Context, userID string, id uuid.UUID) (*Partner, error) {
+	partner, err := queryOne(ctx, s.pool, `select `+columns+`
+		  from partner_webhooks where user_id = $1 and id = $2`, userID, id)
+	return partner, reading(id.String(), err)
+}
+
+// List reads all partners of a user in the order of their slugs.
+func (s *Store) List(ctx context.Context, userID string) ([]*Partner, error) {
+	rows, err := s.pool.Query(ctx, `select `+columns+`
+		  from partner_webhooks where user_id = $1 order by partner_slug`, userID)
+	if err != nil {
+		return nil, fmt.Errorf("listing partners: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, scan)
+	if err != nil {
+		return nil, fmt.Errorf("listing partners: %w", err)
+	}
+	return list, nil
+}
+
+// Update changes what changes names and leaves the rest. Errors: [*ValidationError], [ErrNotFound].
+func (s *Store) Update(ctx context.Context, userID, slug string, changes *Changes) (*Partner, error) {
+	if err := s.validateChanges(changes); err != nil {
+		return nil, err
+	}
+	var fields *string
+	if changes.CustomPayloadFields != nil {
+		text := string(changes.CustomPayloadFields)
+		fields = &text
+	}
+	partner, err := queryOne(ctx, s.pool, `
+		update partner_webhooks
+		   set partner_name          = coalesce($3, partner_name),
+		       url                   = coalesce($4, url),
+		       enabled_events        = coalesce($5, enabled_events),
+		       custom_payload_fields = coalesce($6::json, custom_payload_fields),
+		       max_retries           = case when $8 then null else coalesce($7, max_retries) end,
+		       updated_at            = now()
+		 where user_id = $1 and partner_slug = $2
+		returning `+columns,
+		userID, slug, changes.Name, changes.URL, changes.EnabledEvents, fields, changes.MaxRetries, changes.ClearMaxRetries)
+	return partner, reading(slug, err)
+}
+
+func (s *Store) validateChanges(changes *Changes) error {
+	if changes.Name != nil {
+		if err := ValidateText("partner_name", *changes.Name, maxName); err != nil {
+			return err
+		}
+	}
+	if changes.URL != nil {
+		if err := validateURL(*changes.URL, s.allowHTTP); err != nil {
+			return err
+		}
+	}
+	if changes.EnabledEvents != nil {
+		if err := validateEnabledEvents(changes.EnabledEvents); err != nil {
+			return err
+		}
+	}
+	if changes.CustomPayloadFields != nil {
+		if err := validateFields(changes.CustomPayloadFields); err != nil {
+			return err
+		}
+	}
+	return validateMaxRetries(changes.MaxRetries)
+}
+
+// Enable lets a partner receive again. Its error wraps [ErrNotFound] if there is none.
+func (s *Store) Enable(ctx context.Context, userID, slug string) (*Partner, error) {
+	partner, err := queryOne(ctx, s.pool, `
+		update partner_webhooks
+		   set enabled = true, disabled_reason = null, updated_at = now()
+		 where user_id = $1 and partner_slug = $2
+		returning `+columns, userID, slug)
+	return partner, reading(slug, err)
+}
+
+// Disable stops a partner from receiving: no event is enqueued for it, and its waiting deliveries are
+// cancelled when they come due. Errors: [*ValidationError] for the reason, [ErrNotFound].
+func (s *Store) Disable(ctx context.Context, userID, slug, reason string) (*Partner, error) {
+	if err := ValidateText("disabled_reason", reason, maxName); err != nil {
+		return nil, err
+	}
+	partner, err := queryOne(ctx, s.pool, `
+		update partner_webhooks
+		   set enabled = false, disabled_reason = $3, updated_at = now()
+		 where user_id = $1 and partner_slug = $2
+		returning `+columns, userID, slug, reason)
+	return partner, reading(slug, err)
+}
+
+// DisableGone disables a partner whose endpoint answered 410 Gone, unless its URL has been changed since
+// that request.
+func (s *Store) DisableGone(ctx context.Context, partner *Partner) error {
+	_, err := s.pool.Exec(ctx, `
+		update partner_webhooks
+		   set enabled = false, disabled_reason = 'its endpoint answered 410 Gone', updated_at = now()
+		 where user_id = $1 and id = $2 and url = $3 and enabled`, partner.UserID, partner.ID, partner.URL)
+	if err != nil {
+		return fmt.Errorf("disabling partner %q: %w", partner.Slug, err)
+	}
+	return nil
+}
+
+// Delete removes a partner for good; its waiting deliveries are cancelled when they come due. Its error
+// wraps [ErrNotFound] if there is none.
+func (s *Store) Delete(ctx context.Context, userID, slug string) (*Partner, error) {
+	partner, err := queryOne(ctx, s.pool, `
+		delete from partner_webhooks where user_id = $1 and partner_slug = $2 returning `+columns, userID, slug)
+	return partner, reading(slug, err)
+}
+
+func queryOne(ctx context.Context, db querier, sql string, args ...any) (*Partner, error) {
+	rows, err := db.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // the caller says what was being done
+	}
+	return pgx.CollectExactlyOneRow(rows, scan) //nolint:wrapcheck // as above
+}
+
+// reading puts words around an error of reading or changing one partner.
+func reading(name string, err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("%w: %s", ErrNotFound, name)
+	}
+	if err != nil {
+		return fmt.Errorf("partner %q: %w", name, err)
+	}
+	return nil
+}

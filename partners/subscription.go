@@ -1,0 +1,27 @@
+package partners
+
+import "strings"
+
+// PatternsFor lists every entry of enabled_events that subscribes to eventType: the type itself, "*", and
+// for a type a.b.c "a.*" and "a.b.*". A partner is subscribed if it has one of them, so that SQL can ask
+// with the array overlap operator (&&).
+func PatternsFor(eventType string) []string {
+	patterns := []string{eventType, "*"}
+	for i, c := range eventType {
+		if c == '.' {
+			patterns = append(patterns, eventType[:i]+".*")
+		}
+	}
+	return patterns
+}
+
+// Subscribes says whether enabledEvents has an entry for eventType.
+func Subscribes(enabledEvents []string, eventType string) bool {
+	for _, pattern := range enabledEvents {
+		prefix, isPrefix := strings.CutSuffix(pattern, "*")
+		if pattern == eventType || (isPrefix && strings.HasPrefix(eventType, prefix)) {
+			return true
+		}
+	}
+	return false
+}
