@@ -9,16 +9,18 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/epicvoice/webhook-worker/partners"
 )
 
 const insertAttempts = `
 	insert into webhook_delivery_log
 	       (attempt_id, delivery_id, job_id, user_id, partner_id, event_id, event_type, attempt, trigger,
 	        outcome, error_kind, error, url, client_id, started_at)
-	select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $6::text[], $7::text[], $8::smallint[], $9::text[],
-	                     $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::timestamptz[])`
+	select attempt_id, delivery_id, job_id, user_id, partner_id, event_id, event_type, attempt, trigger,
+	       outcome, error_kind, error, url, client_id, started_at
+	  from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $6::text[], $7::text[], $8::smallint[], $9::text[],
+	              $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::timestamptz[])
+	       as a (attempt_id, delivery_id, job_id, user_id, partner_id, event_id, event_type, attempt, trigger,
+	             outcome, error_kind, error, url, client_id, started_at)`
 
 const closeAttempts = `
 	update webhook_delivery_log l
@@ -119,7 +121,7 @@ func closeColumns(attempts []*Attempt) ([]any, error) {
 	}, nil
 }
 
-func errorKind(a *Attempt) *string { return (*string)((*partners.ErrorKind)(a.ErrorKind)) }
+func errorKind(a *Attempt) *string { return (*string)(a.ErrorKind) }
 
 // column makes an array parameter of one field of many attempts.
 func column[T any](attempts []*Attempt, field func(*Attempt) T) []T {

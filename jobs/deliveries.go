@@ -177,14 +177,14 @@ func (d *Deliveries) Cancel(ctx context.Context, userID string, id uuid.UUID, cl
 			return fmt.Errorf("%w: %s", ErrNotFound, id)
 		}
 		if err != nil {
-			return err //nolint:wrapcheck // wrapped below
+			return err
 		}
 		before, err = getDelivery(ctx, tx, userID, id)
 		if err != nil || before.Status.Ended() {
 			return err
 		}
 		if _, err = d.client.JobCancelTx(ctx, tx, before.JobID); err != nil {
-			return err //nolint:wrapcheck // wrapped below
+			return err
 		}
 		if !record || before.Status == StatusProcessing {
 			return nil // a running one is closed by its worker
@@ -196,7 +196,7 @@ func (d *Deliveries) Cancel(ctx context.Context, userID string, id uuid.UUID, cl
 			values (gen_random_uuid(), $1, $2, $3, $4, $5, $6, $7, $8, $9, 'internal', 'cancelled by hand', $10, now())`,
 			id, before.JobID, before.UserID, before.PartnerID, before.EventID, before.EventType, before.AttemptCount,
 			string(TriggerManual), string(OutcomeCancelled), client)
-		return err //nolint:wrapcheck // wrapped below
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cancelling delivery %s: %w", id, err)

@@ -143,7 +143,7 @@ func storeEvent(ctx context.Context, tx pgx.Tx, event *Event, only *uuid.UUID) (
 		 order by subscribed.partner_slug`,
 		event.UserID, event.ID, event.Type, string(event.Payload), partners.PatternsFor(event.Type), only, Queue)
 	if err != nil {
-		return false, nil, err //nolint:wrapcheck // the caller says what was being done
+		return false, nil, err
 	}
 	var (
 		stored      bool
@@ -162,7 +162,7 @@ func storeEvent(ctx context.Context, tx pgx.Tx, event *Event, only *uuid.UUID) (
 		}
 		return nil
 	})
-	return stored, subscribed, err //nolint:wrapcheck // as above
+	return stored, subscribed, err
 }
 
 // repeatedEvent returns the deliveries of an event that had been stored before.
@@ -229,8 +229,7 @@ func (e *Enqueuer) insertJobs(
 		}
 	}
 	results, err := e.client.InsertManyTx(ctx, tx, params)
-	var unknown *river.UnknownJobKindError
-	if errors.As(err, &unknown) {
+	if _, ok := errors.AsType[*river.UnknownJobKindError](err); ok {
 		return nil, fmt.Errorf("enqueueing event %q: set SkipUnknownJobCheck in the application's River client: %w", event.ID, err)
 	}
 	if err != nil {

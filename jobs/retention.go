@@ -100,7 +100,7 @@ func (w *retentionWorker) remove(ctx context.Context, keep time.Duration, statem
 	for {
 		tag, err := w.pool.Exec(ctx, statement, keep, retentionBatch)
 		if err != nil {
-			return total, err //nolint:wrapcheck // the caller says what was being removed
+			return total, err
 		}
 		total += tag.RowsAffected()
 		if tag.RowsAffected() < retentionBatch {

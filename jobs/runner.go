@@ -123,7 +123,7 @@ func (r *Runner) newClient() (*river.Client[pgx.Tx], error) {
 func (r *Runner) Run(ctx context.Context) error {
 	logger := r.cfg.Logger
 	if err := r.client.Start(context.WithoutCancel(ctx)); err != nil {
-		return errors.Join(fmt.Errorf("starting River: %w", err), r.closeLog())
+		return errors.Join(fmt.Errorf("starting River: %w", err), r.closeLog()) //nolint:contextcheck // it has a bound of its own
 	}
 	logger.InfoContext(ctx, "worker started",
 		slog.String("client_id", r.cfg.ClientID), slog.Int("max_concurrent_deliveries", r.cfg.MaxConcurrent))
@@ -136,10 +136,10 @@ func (r *Runner) Run(ctx context.Context) error {
 	<-ctx.Done()
 	logger.InfoContext(ctx, "worker stopping", slog.Duration("shutdown_timeout", r.cfg.ShutdownTimeout))
 	start := time.Now()
-	cancelled, err := r.stopRiver()
+	cancelled, err := r.stopRiver() //nolint:contextcheck // ctx has ended: stopping has bounds of its own
 	stopWatching()
 	watching.Wait()
-	err = errors.Join(err, r.closeLog())
+	err = errors.Join(err, r.closeLog()) //nolint:contextcheck // as above
 	logger.InfoContext(ctx, "worker stopped",
 		slog.Bool("all_finished", !cancelled), slog.Duration("took", time.Since(start).Round(time.Millisecond)))
 	return err

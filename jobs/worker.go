@@ -78,7 +78,9 @@ func NewDeliveryWorker(cfg *DeliveryWorkerConfig) *DeliveryWorker {
 }
 
 // Timeout is River's bound on one try.
-func (w *DeliveryWorker) Timeout(*river.Job[DeliveryArgs]) time.Duration { return w.timeout + timeoutMargin }
+func (w *DeliveryWorker) Timeout(*river.Job[DeliveryArgs]) time.Duration {
+	return w.timeout + timeoutMargin
+}
 
 // NextRetry puts the next try on the schedule, or later if the partner asked for it.
 func (w *DeliveryWorker) NextRetry(job *river.Job[DeliveryArgs]) time.Time {
@@ -95,7 +97,7 @@ func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs])
 	if err != nil {
 		return w.putOff(ctx, job, err)
 	}
-	attempt := w.newAttempt(job, task)
+	attempt := w.newAttempt(job)
 	if task.obstacle != nil {
 		return w.conclude(ctx, job, attempt, task.obstacle, nil, task.final)
 	}
@@ -161,7 +163,8 @@ func (w *DeliveryWorker) load(ctx context.Context, job *river.Job[DeliveryArgs])
 
 	valid, err := w.store.ValidSecrets(partner, w.now())
 	if err != nil {
-		return &task{obstacle: &Verdict{Outcome: OutcomeFailed, ErrorKind: partners.KindInternal, Error: err.Error()}}, nil
+		obstacle := &Verdict{Outcome: OutcomeFailed, ErrorKind: partners.KindInternal, Error: err.Error()}
+		return &task{obstacle: obstacle}, nil //nolint:nilerr // it is the verdict
 	}
 	secrets := make([]partners.Secret, len(valid))
 	for i := range valid {
@@ -186,7 +189,7 @@ func ended(why string) *task {
 	}
 }
 
-func (w *DeliveryWorker) newAttempt(job *river.Job[DeliveryArgs], task *task) *Attempt {
+func (w *DeliveryWorker) newAttempt(job *river.Job[DeliveryArgs]) *Attempt {
 	var metadata deliveryMetadata
 	_ = json.Unmarshal(job.Metadata, &metadata) // what can't be read counts as not set
 	attempt := &Attempt{
@@ -240,9 +243,9 @@ func (w *DeliveryWorker) conclude(
 	case response != nil && errors.Is(response.Err, context.Canceled):
 		return response.Err // River sees that the worker stopped, and gives the try back
 	case final:
-		return river.JobCancel(errors.New(*attempt.Error)) //nolint:err113 // for River to show
+		return river.JobCancel(errors.New(*attempt.Error))
 	default:
-		return errors.New(*attempt.Error) //nolint:err113 // as above
+		return errors.New(*attempt.Error)
 	}
 }
 

@@ -208,8 +208,7 @@ func newMigrator(ctx context.Context, conn *pgx.Conn, logger *slog.Logger) (*mig
 
 // describe says in one line what to do about a version that this program does not know.
 func describe(err error) error {
-	var unknown migrate.BadVersionError
-	if errors.As(err, &unknown) {
+	if _, ok := errors.AsType[migrate.BadVersionError](err); ok {
 		return fmt.Errorf("the database was migrated by a newer version of this program: %w", err)
 	}
 	if err != nil {

@@ -40,8 +40,7 @@ func (e *internalError) Unwrap() error { return e.err }
 // that Send was given, without the sender's own timeout.
 func classify(caller context.Context, err error, timeout time.Duration) (ErrorKind, error) {
 	// The client's own wrapping repeats the URL.
-	var clientErr *url.Error
-	if errors.As(err, &clientErr) {
+	if clientErr, ok := errors.AsType[*url.Error](err); ok {
 		err = clientErr.Err
 	}
 	var (

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"log/slog"
 	"strings"
-
 	"unicode/utf8"
 )
 
@@ -53,10 +52,18 @@ func (s Secret) Weak() bool {
 // Reveal is the secret in the clear.
 func (s Secret) Reveal() string { return string(s) }
 
-func (s Secret) String() string               { return "[redacted]" }
-func (s Secret) GoString() string             { return "[redacted]" }
-func (s Secret) LogValue() slog.Value         { return slog.StringValue("[redacted]") }
-func (s Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+const redacted = "[redacted]"
+
+func (s Secret) String() string { return redacted }
+
+// GoString is for %#v.
+func (s Secret) GoString() string { return redacted }
+
+// LogValue is for slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText is for JSON.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // key is the HMAC key.
 func (s Secret) key() ([]byte, error) {
@@ -64,5 +71,5 @@ func (s Secret) key() ([]byte, error) {
 	if !ok {
 		return []byte(s), nil
 	}
-	return base64.StdEncoding.DecodeString(encoded) //nolint:wrapcheck // Validate says it in its own words
+	return base64.StdEncoding.DecodeString(encoded)
 }

@@ -45,7 +45,7 @@ func scan(row pgx.CollectableRow) (*Partner, error) {
 	var p Partner
 	err := row.Scan(&p.ID, &p.UserID, &p.Name, &p.Slug, &p.URL, &p.EnabledEvents, &p.CustomPayloadFields,
 		&p.MaxRetries, &p.Enabled, &p.DisabledReason, &p.CreatedAt, &p.UpdatedAt, &p.sealed.keyID, &p.sealed.ciphertext)
-	return &p, err //nolint:wrapcheck // the caller says what was being read
+	return &p, err
 }
 
 // Create adds a partner of userID and returns it with its secret, which is generated if params has none;
@@ -222,9 +222,9 @@ func (s *Store) Delete(ctx context.Context, userID, slug string) (*Partner, erro
 func queryOne(ctx context.Context, db querier, sql string, args ...any) (*Partner, error) {
 	rows, err := db.Query(ctx, sql, args...)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // the caller says what was being done
+		return nil, err
 	}
-	return pgx.CollectExactlyOneRow(rows, scan) //nolint:wrapcheck // as above
+	return pgx.CollectExactlyOneRow(rows, scan)
 }
 
 // reading puts words around an error of reading or changing one partner.

@@ -55,7 +55,7 @@ func (s *Store) RotateSecret(ctx context.Context, userID, slug string, secret Se
 			update partner_webhooks
 			   set secret_key_id = $3, secret_ciphertext = $4, updated_at = now()
 			 where user_id = $1 and id = $2`, userID, partner.ID, box.keyID, box.ciphertext)
-		return err //nolint:wrapcheck // wrapped below
+		return err
 	})
 	if err != nil {
 		return "", fmt.Errorf("rotating the secret: %w", err)

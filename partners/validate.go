@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -159,7 +160,7 @@ func validateFields(fields json.RawMessage) error {
 
 func validateMaxRetries(retries *int) error {
 	if retries != nil && (*retries < 0 || *retries > maxRetriesLimit) {
-		return invalid("max_retries", fmt.Sprint(*retries), "must be between 0 and %d", maxRetriesLimit)
+		return invalid("max_retries", strconv.Itoa(*retries), "must be between 0 and %d", maxRetriesLimit)
 	}
 	return nil
 }

@@ -85,8 +85,7 @@ func (a *app) connect(cfg *config.Config, maxConns int32) (*pgxpool.Pool, error)
 
 // rootCause drops the outer words of a connection error, which repeat the address of each try.
 func rootCause(err error) error {
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return fmt.Errorf("%s (SQLSTATE %s)", pgErr.Message, pgErr.Code)
 	}
 	for {
@@ -116,7 +115,7 @@ func (a *app) open(cfg *config.Config, maxConns int32) (*pgxpool.Pool, error) {
 	}
 	if err := migrations.Check(a.ctx, pool); err != nil {
 		pool.Close()
-		return nil, err //nolint:wrapcheck // it says all
+		return nil, err
 	}
 	return pool, nil
 }

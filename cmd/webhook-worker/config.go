@@ -19,7 +19,7 @@ func (c *configCommand) Run(a *app) error {
 	}
 	if c.Markdown {
 		_, err := fmt.Fprint(a.stdout, markdownTable(variables))
-		return err //nolint:wrapcheck // stdout is gone
+		return err
 	}
 	rows := make([][]string, len(variables))
 	for i, variable := range variables {

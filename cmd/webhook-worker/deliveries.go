@@ -27,7 +27,7 @@ func (a *app) withDeliveries(use func(cfg *config.Config, deliveries *jobs.Deliv
 	return a.withPool(func(cfg *config.Config, pool *pgxpool.Pool) error {
 		deliveries, err := jobs.NewDeliveries(pool)
 		if err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		return use(cfg, deliveries)
 	})
@@ -62,7 +62,7 @@ func (c *deliveriesListCommand) Run(a *app) error {
 			Limit:       c.Limit,
 		})
 		if err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		if c.JSON {
 			return a.printJSON(list)
@@ -120,14 +120,14 @@ func (c *deliveriesShowCommand) Run(a *app) error {
 	return a.withDeliveries(func(cfg *config.Config, deliveries *jobs.Deliveries) error {
 		state, err := deliveries.Get(a.ctx, c.User, id)
 		if err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		shown := shownDelivery{DeliveryState: state}
 		if shown.Payload, err = deliveries.Payload(a.ctx, state.UserID, state.EventID); err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		if shown.Attempts, err = deliveries.Attempts(a.ctx, state.UserID, id); err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		if c.JSON {
 			return a.printJSON(shown)
@@ -191,7 +191,7 @@ func printAttempts(a *app, attempts []jobs.Attempt) error {
 		}
 	}
 	if _, err := fmt.Fprintln(a.stdout); err != nil {
-		return err //nolint:wrapcheck // stdout is gone
+		return err
 	}
 	return printTable(a.stdout, []string{"TRY", "STARTED", "TRIGGER", "OUTCOME", "HTTP", "TOOK", "KIND", "ERROR", "ANSWER"}, rows)
 }

@@ -72,7 +72,7 @@ func (c *devCommand) Run(a *app) (err error) {
 	if cfg.DatabaseURL == "" {
 		postgres, err := devpg.Start(a.ctx, &devpg.Config{DataDir: c.DataDir, Logger: a.logger(cfg)})
 		if err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		defer func() { err = errors.Join(err, postgres.Stop()) }()
 		a.setDefault("DATABASE_URL", postgres.URL("postgres"))
@@ -105,7 +105,7 @@ func (c *devCommand) prepare(a *app) (*devServer, error) {
 	}
 	if err := migrations.Up(a.ctx, dev.pool, dev.logger); err != nil {
 		dev.pool.Close()
-		return nil, err //nolint:wrapcheck // it says all
+		return nil, err
 	}
 	if dev.store, err = newStore(cfg, dev.pool); err != nil {
 		dev.pool.Close()
@@ -130,7 +130,7 @@ func (c *devCommand) runAll(dev *devServer) error {
 	}
 	demo, err := receiver.New(&receiver.Config{Secret: secret.Reveal(), FailRate: demoFailRate, Out: dev.stdout})
 	if err != nil {
-		return err //nolint:wrapcheck // it says all
+		return err
 	}
 	pages, err := c.listenPages(dev)
 	if err != nil {
@@ -155,7 +155,7 @@ func (c *devCommand) runAll(dev *devServer) error {
 		defer stopPartner()
 		return deliver(&running, dev.cfg, dev.pool, dev.logger, "dev")
 	})
-	return group.Wait() //nolint:wrapcheck // they say all
+	return group.Wait()
 }
 
 // listenPages listens for River UI, on another port if the usual one is taken and none was asked for.
@@ -168,15 +168,15 @@ func (c *devCommand) listenPages(dev *devServer) (*ops.Server, error) {
 		Logger:   dev.logger,
 	}
 	if c.Addr != "" {
-		return ops.NewServer(dev.ctx, pages) //nolint:wrapcheck // it says all
+		return ops.NewServer(dev.ctx, pages)
 	}
 	pages.Addr = devAddr
 	server, err := ops.NewServer(dev.ctx, pages)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		pages.Addr = "127.0.0.1:0"
-		return ops.NewServer(dev.ctx, pages) //nolint:wrapcheck // it says all
+		return ops.NewServer(dev.ctx, pages)
 	}
-	return server, err //nolint:wrapcheck // it says all
+	return server, err
 }
 
 // demoPartner adds the demo partner, or leads the one of an earlier run to the new URL, and returns its secret.
@@ -190,18 +190,18 @@ func (d *devServer) demoPartner(url string) (partners.Secret, error) {
 			EnabledEvents:       []string{"*"},
 			CustomPayloadFields: []byte(`{"brand":"AcmeVoice"}`),
 		})
-		return secret, err //nolint:wrapcheck // it says all
+		return secret, err
 	}
 	if err != nil {
-		return "", err //nolint:wrapcheck // it says all
+		return "", err
 	}
 	partner, err := d.store.Enable(d.ctx, demoUser, demoSlug)
 	if err != nil {
-		return "", err //nolint:wrapcheck // it says all
+		return "", err
 	}
 	secrets, err := d.store.ValidSecrets(partner, time.Now())
 	if err != nil {
-		return "", err //nolint:wrapcheck // it says all
+		return "", err
 	}
 	return secrets[0].Secret, nil
 }
@@ -213,7 +213,7 @@ func (d *devServer) endCalls(ctx context.Context, every time.Duration) error {
 	}
 	enqueuer, err := jobs.NewEnqueuer(nil)
 	if err != nil {
-		return err //nolint:wrapcheck // it says all
+		return err
 	}
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()

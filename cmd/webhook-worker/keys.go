@@ -17,7 +17,7 @@ type keysGenerateCommand struct{}
 // Run prints a key.
 func (c *keysGenerateCommand) Run(a *app) error {
 	_, err := fmt.Fprintln(a.stdout, newKey())
-	return err //nolint:wrapcheck // stdout is gone
+	return err
 }
 
 // newKey is an encryption key as WEBHOOK_ENCRYPTION_KEY takes it.

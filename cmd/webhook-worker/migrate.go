@@ -39,7 +39,7 @@ func (c *migrateUpCommand) Run(a *app) error {
 	return a.withUnchecked(func(cfg *config.Config, pool *pgxpool.Pool) error {
 		logger := a.logger(cfg)
 		if err := migrations.Up(a.ctx, pool, logger); err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		if err := saveSettings(a, cfg, pool, logger); err != nil {
 			return err
@@ -53,7 +53,7 @@ func (c *migrateUpCommand) Run(a *app) error {
 func saveSettings(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger) error {
 	before, changed, err := jobs.SaveRetryMaxAttempts(a.ctx, pool, cfg.RetryMaxAttempts)
 	if err != nil {
-		return err //nolint:wrapcheck // it says all
+		return err
 	}
 	if changed {
 		logger.InfoContext(a.ctx, "retries of new deliveries changed",
@@ -79,16 +79,16 @@ func (c *migrateDownCommand) Run(a *app) error {
 			steps = -1
 		}
 		if !c.DryRun {
-			return migrations.Down(a.ctx, pool, steps, a.logger(cfg)) //nolint:wrapcheck // it says all
+			return migrations.Down(a.ctx, pool, steps, a.logger(cfg))
 		}
 		all, err := migrations.Status(a.ctx, pool)
 		if err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		for i := len(all) - 1; i >= 0 && steps != 0; i-- {
 			if all[i].Line == "webhook-worker" && all[i].Applied {
 				if _, err := fmt.Fprintf(a.stdout, "would take back %s\n", all[i].Name); err != nil {
-					return err //nolint:wrapcheck // stdout is gone
+					return err
 				}
 				steps--
 			}
@@ -106,7 +106,7 @@ func (c *migrateStatusCommand) Run(a *app) error {
 	return a.withUnchecked(func(_ *config.Config, pool *pgxpool.Pool) error {
 		all, err := migrations.Status(a.ctx, pool)
 		if err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		if c.JSON {
 			err = a.printJSON(all)
@@ -124,6 +124,6 @@ func (c *migrateStatusCommand) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		return migrations.Check(a.ctx, pool) //nolint:wrapcheck // it says all
+		return migrations.Check(a.ctx, pool)
 	})
 }

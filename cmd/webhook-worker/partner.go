@@ -88,7 +88,7 @@ func (c *partnerAddCommand) Run(a *app) error {
 			Secret:              secret,
 		})
 		if err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		warnIfWeak(a, secret)
 		if c.JSON {
@@ -143,7 +143,7 @@ func quote(text string) string {
 	var buffer strings.Builder
 	encoder := json.NewEncoder(&buffer)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(text) // text can always be encoded
+	_ = encoder.Encode(text) //nolint:errchkjson // text can always be encoded
 	return strings.TrimSuffix(buffer.String(), "\n")
 }
 
@@ -157,7 +157,7 @@ func (c *partnerListCommand) Run(a *app) error {
 	return a.withStore(func(store *partners.Store, _ *pgxpool.Pool) error {
 		list, err := store.List(a.ctx, c.User)
 		if err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		if c.JSON {
 			return a.printJSON(list)
@@ -202,13 +202,13 @@ func (c *partnerShowCommand) Run(a *app) error {
 	return a.withStore(func(store *partners.Store, _ *pgxpool.Pool) error {
 		partner, err := store.Get(a.ctx, c.User, c.Slug)
 		if err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		shown := partnerWithSecrets{Partner: partner}
 		if c.Reveal {
 			secrets, err := store.ValidSecrets(partner, time.Now())
 			if err != nil {
-				return err //nolint:wrapcheck // it says all
+				return err
 			}
 			for _, secret := range secrets {
 				shown.Secrets = append(shown.Secrets, shownSecret{Secret: secret.Secret.Reveal(), ExpiresAt: secret.ExpiresAt})
@@ -362,7 +362,7 @@ func (c *partnerRotateCommand) Run(a *app) error {
 	return a.withStore(func(store *partners.Store, _ *pgxpool.Pool) error {
 		secret, err := store.RotateSecret(a.ctx, c.User, c.Slug, given, overlap)
 		if err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		warnIfWeak(a, secret)
 		if c.JSON {
@@ -390,7 +390,7 @@ func (c *partnerTestCommand) Run(a *app) error {
 	return a.withStore(func(store *partners.Store, pool *pgxpool.Pool) error {
 		partner, err := store.Get(a.ctx, c.User, c.Slug)
 		if err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		if !partner.Enabled {
 			return fmt.Errorf("partner %s is disabled (%s): enable it first", partner.Slug, or(partner.DisabledReason))
@@ -414,15 +414,16 @@ func (c *partnerTestCommand) Run(a *app) error {
 			return nil
 		case jobs.StatusPending, jobs.StatusProcessing:
 			return fmt.Errorf("delivery %s is still %s after %s: is a worker running?", state.ID, state.Status, c.Wait)
+		default:
+			return fmt.Errorf("delivery %s failed: %s", state.ID, or(state.LastError))
 		}
-		return fmt.Errorf("delivery %s failed: %s", state.ID, or(state.LastError))
 	})
 }
 
 func enqueueTest(ctx context.Context, pool *pgxpool.Pool, partner *partners.Partner) (*jobs.Delivery, error) {
 	enqueuer, err := jobs.NewEnqueuer(nil)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says all
+		return nil, err
 	}
 	payload, err := json.Marshal(map[string]string{
 		"event_type": testEventType,
@@ -438,14 +439,14 @@ func enqueueTest(ctx context.Context, pool *pgxpool.Pool, partner *partners.Part
 		delivery, err = enqueuer.EnqueueTestTx(ctx, tx, event, partner.ID)
 		return err
 	})
-	return delivery, err //nolint:wrapcheck // it says all
+	return delivery, err
 }
 
 // await returns the state of a delivery when its first try has ended, or when the time is up.
 func (c *partnerTestCommand) await(ctx context.Context, pool *pgxpool.Pool, delivery *jobs.Delivery) (*jobs.DeliveryState, error) {
 	deliveries, err := jobs.NewDeliveries(pool)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says all
+		return nil, err
 	}
 	const look = 100 * time.Millisecond
 	ticker := time.NewTicker(look)
@@ -454,7 +455,7 @@ func (c *partnerTestCommand) await(ctx context.Context, pool *pgxpool.Pool, deli
 	for {
 		state, err := deliveries.Get(ctx, "", delivery.ID)
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it says all
+			return nil, err
 		}
 		if state.Status != jobs.StatusPending && state.Status != jobs.StatusProcessing {
 			return state, nil

@@ -21,7 +21,7 @@ const (
 )
 
 // version is set by the linker.
-var version = "dev" //nolint:gochecknoglobals // the linker sets variables only
+var version = "dev"
 
 // commandLine is the whole command line: one field a command, one file a command.
 type commandLine struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -110,7 +111,7 @@ func enqueue(a *app, asJSON bool, add func(enqueuer *jobs.Enqueuer, tx pgx.Tx) (
 	return a.withPool(func(_ *config.Config, pool *pgxpool.Pool) error {
 		enqueuer, err := jobs.NewEnqueuer(nil)
 		if err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		var deliveries []jobs.Delivery
 		err = pgx.BeginFunc(a.ctx, pool, func(tx pgx.Tx) error {
@@ -118,7 +119,7 @@ func enqueue(a *app, asJSON bool, add func(enqueuer *jobs.Enqueuer, tx pgx.Tx) (
 			return err
 		})
 		if err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		if asJSON {
 			return a.printJSON(deliveries)
@@ -129,7 +130,7 @@ func enqueue(a *app, asJSON bool, add func(enqueuer *jobs.Enqueuer, tx pgx.Tx) (
 		}
 		rows := make([][]string, len(deliveries))
 		for i, delivery := range deliveries {
-			rows[i] = []string{delivery.ID.String(), delivery.PartnerSlug, fmt.Sprint(delivery.JobID)}
+			rows[i] = []string{delivery.ID.String(), delivery.PartnerSlug, strconv.FormatInt(delivery.JobID, 10)}
 		}
 		return printTable(a.stdout, []string{"DELIVERY", "PARTNER", "JOB"}, rows)
 	})

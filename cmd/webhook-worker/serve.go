@@ -22,9 +22,9 @@ func (c *serveCommand) Run(a *app) error {
 			Logger:   a.logger(cfg),
 		})
 		if err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		a.say("River UI is on %s", server.URL())
-		return server.Run(a.ctx) //nolint:wrapcheck // it says all
+		return server.Run(a.ctx)
 	})
 }

@@ -23,7 +23,7 @@ func printTable(out io.Writer, header []string, rows [][]string) error {
 		}
 		_, _ = fmt.Fprintln(writer, strings.Join(cells, "\t"))
 	}
-	return writer.Flush() //nolint:wrapcheck // stdout is gone
+	return writer.Flush()
 }
 
 // printFields writes names and values, one pair a line; empty values are left out.
@@ -34,7 +34,7 @@ func printFields(out io.Writer, fields [][2]string) error {
 			_, _ = fmt.Fprintf(writer, "%s\t%s\n", field[0], printable(field[1]))
 		}
 	}
-	return writer.Flush() //nolint:wrapcheck // stdout is gone
+	return writer.Flush()
 }
 
 // printable makes foreign text one line that can't steer a terminal.

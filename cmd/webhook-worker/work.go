@@ -101,9 +101,9 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 		},
 	})
 	if err != nil {
-		return err //nolint:wrapcheck // it says all
+		return err
 	}
-	return runner.Run(a.ctx) //nolint:wrapcheck // it says all
+	return runner.Run(a.ctx)
 }
 
 // clientID names this process among all there ever were: host, instance, start and a random part.

@@ -211,16 +211,22 @@ func (k *EncryptionKey) UnmarshalText(text []byte) error {
 	return nil
 }
 
-func (k EncryptionKey) String() string       { return redacted(len(k) > 0) }
+func (k EncryptionKey) String() string { return redacted(len(k) > 0) }
+
+// LogValue is for slog.
 func (k EncryptionKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
-func (k EncryptionKey) secret()              {}
+
+func (k EncryptionKey) secret() {}
 
 // Password is text that prints as [redacted].
 type Password string
 
-func (p Password) String() string       { return redacted(p != "") }
+func (p Password) String() string { return redacted(p != "") }
+
+// LogValue is for slog.
 func (p Password) LogValue() slog.Value { return slog.StringValue(p.String()) }
-func (p Password) secret()              {}
+
+func (p Password) secret() {}
 
 func redacted(set bool) string {
 	if set {

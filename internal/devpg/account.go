@@ -24,6 +24,7 @@ func (a *account) String() string { return a.name }
 // refuses, an unprivileged one.
 func serverAccount() (*account, error) {
 	if uid := os.Geteuid(); uid != 0 {
+		//nolint:gosec // ids are of 32 bits
 		return &account{name: "user " + strconv.Itoa(uid), uid: uint32(uid), gid: uint32(os.Getegid())}, nil
 	}
 

@@ -18,6 +18,9 @@ import (
 // minMajor is the oldest PostgreSQL that the migrations support.
 const minMajor = 15
 
+// serverProgram is the name of the server's program.
+const serverProgram = "postgres"
+
 // binaries are a PostgreSQL's programs.
 type binaries struct {
 	dir   string
@@ -93,16 +96,17 @@ func inspect(ctx context.Context, dir string) (*binaries, error) {
 	}
 
 	// PATH often has links. What they lead to is what the account must reach.
-	if real, err := filepath.EvalSymlinks(found.path("postgres")); err == nil && filepath.Base(real) == "postgres" {
-		if _, err := os.Stat(filepath.Join(filepath.Dir(real), "initdb")); err == nil {
-			found.dir = filepath.Dir(real)
+	if linked, err := filepath.EvalSymlinks(found.path(serverProgram)); err == nil && filepath.Base(linked) == serverProgram {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(linked), "initdb")); err == nil {
+			found.dir = filepath.Dir(linked)
 		}
 	}
 
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 
-	output, err := exec.CommandContext(ctx, found.path("postgres"), "--version").Output()
+	//nolint:gosec // the programs of PATH and of the system's folders are what is asked for
+	output, err := exec.CommandContext(ctx, found.path(serverProgram), "--version").Output()
 	if err != nil {
 		return nil, fmt.Errorf("asking postgres for its version: %w", err)
 	}

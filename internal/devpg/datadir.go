@@ -83,15 +83,15 @@ func (d *dataDir) create() error {
 	d.path = path
 
 	if !d.temporary {
-		return os.MkdirAll(d.path, 0o755)
+		return os.MkdirAll(d.path, 0o755) //nolint:gosec // the account must be able to pass through
 	}
 
 	if d.path, err = os.MkdirTemp(d.path, temporaryPrefix); err != nil {
 		return err
 	}
 
-	// The account must be able to pass through. What is inside has its own mode.
-	return os.Chmod(d.path, 0o711)
+	// What is inside has its own mode.
+	return os.Chmod(d.path, 0o711) //nolint:gosec // the account must be able to pass through
 }
 
 // close gives the directory up and removes a temporary one.
@@ -217,7 +217,6 @@ func (d *dataDir) launch(bin *binaries, port int, parameters map[string]string) 
 		"port":                    strconv.Itoa(port),
 		"unix_socket_directories": "",
 		"cluster_name":            clusterName,
-		"logging_collector":       "off",
 		"log_destination":         "stderr",
 	})
 
@@ -226,7 +225,7 @@ func (d *dataDir) launch(bin *binaries, port int, parameters map[string]string) 
 		args = append(args, "-c", name+"="+settings[name])
 	}
 
-	return d.run(bin.path("postgres"), args, syscall.SIGINT)
+	return d.run(bin.path(serverProgram), args, syscall.SIGINT)
 }
 
 // run starts one of PostgreSQL's programs with its output in the log.

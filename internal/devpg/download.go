@@ -56,6 +56,7 @@ func download(ctx context.Context, cfg *Config, cacheDir string, acct *account, 
 		repository = mavenCentral
 	}
 
+	//nolint:gosec // the account that runs the server reads the programs
 	if err := os.MkdirAll(cacheDir, 0o755); err != nil {
 		return nil, fmt.Errorf("creating the directory for PostgreSQL's programs: %w", err)
 	}
@@ -183,7 +184,7 @@ func makeReadable(root string) error {
 			mode |= 0o555
 		}
 
-		return os.Chmod(path, mode)
+		return os.Chmod(path, mode) //nolint:gosec // nobody else can write here
 	})
 }
 

@@ -30,6 +30,7 @@ const (
 // tryLock takes a lock that goes with the program, and with no child of it.
 // Another's lock is EWOULDBLOCK.
 func tryLock(path string) (*os.File, error) {
+	//nolint:gosec // it tells whoever finds it locked which process to look for
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
@@ -71,7 +72,7 @@ func (d *dataDir) stopOrphan(ctx context.Context, logger *slog.Logger) error {
 		return nil
 	}
 
-	if !isServerOn(pid, d.pgdata()) {
+	if !isServerOn(ctx, pid, d.pgdata()) {
 		return d.disownPidFile(pid)
 	}
 
@@ -92,7 +93,7 @@ func (d *dataDir) stopOrphan(ctx context.Context, logger *slog.Logger) error {
 		}
 
 		for deadline := time.Now().Add(step.timeout); time.Now().Before(deadline); {
-			if !isServerOn(pid, d.pgdata()) {
+			if !isServerOn(ctx, pid, d.pgdata()) {
 				return nil
 			}
 

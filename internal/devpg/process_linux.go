@@ -1,6 +1,7 @@
 package devpg
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,7 +16,7 @@ func sysProcAttr(deathSignal syscall.Signal) *syscall.SysProcAttr {
 
 // isServerOn reports whether the process is a PostgreSQL server on pgdata, which
 // is where every server has its working directory.
-func isServerOn(pid int, pgdata string) bool {
+func isServerOn(_ context.Context, pid int, pgdata string) bool {
 	cwd, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "cwd"))
 	if err != nil {
 		return false // gone, or another user's, which then isn't ours

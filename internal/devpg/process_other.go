@@ -20,10 +20,11 @@ func sysProcAttr(syscall.Signal) *syscall.SysProcAttr {
 
 // isServerOn reports whether the process is a PostgreSQL server on pgdata, whose
 // name is among its arguments.
-func isServerOn(pid int, pgdata string) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+func isServerOn(ctx context.Context, pid int, pgdata string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 
+	//nolint:gosec // a process id is a number
 	command, err := exec.CommandContext(ctx, "ps", "-ww", "-o", "command=", "-p", strconv.Itoa(pid)).Output()
 
 	return err == nil && strings.Contains(string(command), "postgres") && strings.Contains(string(command), pgdata)

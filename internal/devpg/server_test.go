@@ -23,7 +23,7 @@ func newDir(t *testing.T) string {
 	acct, err := serverAccount()
 	require.NoError(t, err)
 
-	dir, err := os.MkdirTemp(temporaryRoot("", acct), "devpg-test-")
+	dir, err := os.MkdirTemp(temporaryRoot("", acct), "devpg-test-") //nolint:usetesting // see above
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	require.NoError(t, os.Chmod(dir, 0o755))

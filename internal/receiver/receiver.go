@@ -123,7 +123,7 @@ func (h *Handler) print(seen *received) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.cfg.JSON {
-		_ = json.NewEncoder(h.cfg.Out).Encode(seen)
+		_ = json.NewEncoder(h.cfg.Out).Encode(seen) //nolint:errchkjson // its body was checked to be JSON
 		return
 	}
 	body := string(seen.Body)

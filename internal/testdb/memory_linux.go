@@ -20,7 +20,7 @@ func memoryDir() string {
 		return ""
 	}
 
-	if stat.Bavail*uint64(stat.Bsize) < room {
+	if stat.Bavail*uint64(stat.Bsize) < room { //nolint:gosec // a block's size isn't negative
 		return ""
 	}
 

@@ -48,7 +48,7 @@ func (l *lazyServer) stop() error {
 		return nil
 	}
 
-	return l.server.stop()
+	return l.server.stop(context.Background())
 }
 
 // server creates and drops databases.
@@ -90,7 +90,7 @@ func startServer(ctx context.Context) (*server, error) {
 
 	admin, err := newPool(ctx, server.url(maintenance))
 	if err != nil {
-		return nil, errors.Join(err, server.stop())
+		return nil, errors.Join(err, server.stop(ctx))
 	}
 
 	server.admin = admin
@@ -101,10 +101,12 @@ func startServer(ctx context.Context) (*server, error) {
 // parameters make the server fast at the price of durability, which a test's
 // database doesn't need. Commits stay synchronous, as in production.
 func parameters() map[string]string {
+	const off = "off"
+
 	return map[string]string{
-		"fsync":            "off",
-		"full_page_writes": "off",
-		"autovacuum":       "off", // databases don't live long enough to need it
+		"fsync":            off,
+		"full_page_writes": off,
+		"autovacuum":       off, // databases don't live long enough to need it
 		"shared_buffers":   "128MB",
 		"max_connections":  "200",
 		"max_wal_size":     "256MB", // the data may be in memory
@@ -150,12 +152,12 @@ func (s *server) drop(ctx context.Context, database string) error {
 	return nil
 }
 
-func (s *server) stop() error {
+func (s *server) stop(ctx context.Context) error {
 	var err error
 
 	// A server of our own takes its databases with it.
 	if s.local == nil && s.template != "" {
-		ctx, cancel := context.WithTimeout(context.Background(), dropTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
 		defer cancel()
 
 		err = s.drop(ctx, s.template)

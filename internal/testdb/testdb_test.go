@@ -50,6 +50,7 @@ func TestDatabasesAreIsolated(t *testing.T) {
 	}
 }
 
+//nolint:tparallel // what follows the inner test is to see it ended
 func TestDatabaseIsDropped(t *testing.T) {
 	t.Parallel()
 
