@@ -48,7 +48,7 @@ var ErrBehind = errors.New("the database schema is behind this program: run `web
 // migrates, the others wait for it. The pool needs two connections.
 func Up(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger) error {
 	return locked(ctx, pool, func(conn *pgx.Conn) error {
-		river, err := newRiverMigrator(pool, logger)
+		river, err := newRiverMigrator(pool)
 		if err != nil {
 			return err
 		}
@@ -90,7 +90,7 @@ func Down(ctx context.Context, pool *pgxpool.Pool, steps int, logger *slog.Logge
 
 // Status lists all migrations, River's first, and whether each has run. It changes nothing.
 func Status(ctx context.Context, pool *pgxpool.Pool) ([]Migration, error) {
-	river, err := newRiverMigrator(pool, slog.New(slog.DiscardHandler))
+	river, err := newRiverMigrator(pool)
 	if err != nil {
 		return nil, err
 	}
@@ -183,8 +183,9 @@ func locked(ctx context.Context, pool *pgxpool.Pool, migrate func(conn *pgx.Conn
 	}
 }
 
-func newRiverMigrator(pool *pgxpool.Pool, logger *slog.Logger) (*rivermigrate.Migrator[pgx.Tx], error) {
-	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Logger: logger})
+// newRiverMigrator makes River's migrator. It keeps its own lines to itself: Up says what was done.
+func newRiverMigrator(pool *pgxpool.Pool) (*rivermigrate.Migrator[pgx.Tx], error) {
+	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, fmt.Errorf("loading River's migrations: %w", err)
 	}
