@@ -87,7 +87,7 @@ func (w *retentionWorker) Work(ctx context.Context, _ *river.Job[retentionArgs])
 	if err != nil {
 		return fmt.Errorf("removing old attempts: %w", err)
 	}
-	w.logger.InfoContext(ctx, "old rows removed", slog.Int64("events", events), slog.Int64("attempts", attempts))
+	w.logger.DebugContext(ctx, "old rows removed", slog.Int64("events", events), slog.Int64("attempts", attempts))
 	return nil
 }
 

@@ -39,19 +39,19 @@ func (e *internalError) Unwrap() error { return e.err }
 // classify finds the kind of an error of the HTTP client, and words for the tenant. caller is the context
 // that Send was given, without the sender's own timeout.
 func classify(caller context.Context, err error, timeout time.Duration) (ErrorKind, error) {
+	if _, ok := errors.AsType[*internalError](err); ok {
+		return KindInternal, err
+	}
 	// The client's own wrapping repeats the URL.
 	if clientErr, ok := errors.AsType[*url.Error](err); ok {
 		err = clientErr.Err
 	}
 	var (
-		dnsErr      *net.DNSError
-		netErr      net.Error
-		opErr       *net.OpError
-		internalErr *internalError
+		dnsErr *net.DNSError
+		netErr net.Error
+		opErr  *net.OpError
 	)
 	switch {
-	case errors.As(err, &internalErr):
-		return KindInternal, err
 	case errors.Is(err, errBlocked):
 		return KindBlocked, errBlocked
 	case errors.Is(caller.Err(), context.Canceled):
@@ -89,5 +89,8 @@ func isTLS(err error) bool {
 func brokeOff(err error) bool {
 	text := err.Error()
 	return text == "EOF" || strings.Contains(text, "unexpected EOF") ||
-		strings.Contains(text, "server closed idle connection") || strings.Contains(text, "transport connection broken: EOF")
+		strings.Contains(text, "server closed idle connection") || strings.Contains(text, "transport connection broken: EOF") ||
+		// HTTP/2's ways to say so: a stream that was reset, and a connection that was given up.
+		(strings.Contains(text, "stream error: ") && strings.Contains(text, "received from peer")) ||
+		strings.Contains(text, "http2: server sent GOAWAY") || strings.Contains(text, "http2: client connection lost")
 }

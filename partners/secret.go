@@ -3,6 +3,8 @@ package partners
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"unicode/utf8"
@@ -56,8 +58,11 @@ const redacted = "[redacted]"
 
 func (s Secret) String() string { return redacted }
 
-// GoString is for %#v.
+// GoString is for what writes Go syntax without package fmt.
 func (s Secret) GoString() string { return redacted }
+
+// Format is for every verb of fmt: of those that are wrong for a string, such as %d, fmt would print the value.
+func (s Secret) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, redacted) }
 
 // LogValue is for slog.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }

@@ -136,9 +136,15 @@ func (s *Sender) send(ctx context.Context, request *Request) *Response {
 	}
 	defer func() { _ = answer.Body.Close() }()
 
+	// After a 101 the connection is no longer HTTP, and the deadline would not end reading from it.
+	readable := io.Reader(answer.Body)
+	if answer.StatusCode == http.StatusSwitchingProtocols {
+		readable = http.NoBody
+	}
+
 	// An answer's status is the partner's word, whatever becomes of the body: what of it came before the
 	// deadline, or before the connection broke, is kept. Reading to the end gives the connection back.
-	body, _ := io.ReadAll(io.LimitReader(answer.Body, readLimit))
+	body, _ := io.ReadAll(io.LimitReader(readable, readLimit))
 	return &Response{
 		Status:     answer.StatusCode,
 		Headers:    usefulHeaders(answer.Header),

@@ -1,6 +1,7 @@
 package partners
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -10,8 +11,12 @@ import (
 
 // Sign makes the webhook-signature header of Standard Webhooks v1: for each secret "v1," and the base64
 // of the HMAC-SHA256 of "id.timestamp.body", with spaces between. A partner accepts the request if any of
-// them fits, which is what lets it change secrets without missing one.
+// them fits, which is what lets it change secrets without missing one. Without a secret there is an error:
+// nothing leaves unsigned.
 func Sign(secrets []Secret, id string, timestamp time.Time, body []byte) (string, error) {
+	if len(secrets) == 0 {
+		return "", errors.New("there is no secret to sign with")
+	}
 	signatures := make([]string, len(secrets))
 	for i, secret := range secrets {
 		key, err := secret.key()

@@ -219,6 +219,9 @@ func (s *Store) Delete(ctx context.Context, userID, slug string) (*Partner, erro
 	return partner, reading(slug, err)
 }
 
+// invalidEncoding is the SQLSTATE of a text that no row can hold: it has a NUL, or is not UTF-8.
+const invalidEncoding = "22021"
+
 func queryOne(ctx context.Context, db querier, sql string, args ...any) (*Partner, error) {
 	rows, err := db.Query(ctx, sql, args...)
 	if err != nil {
@@ -229,7 +232,9 @@ func queryOne(ctx context.Context, db querier, sql string, args ...any) (*Partne
 
 // reading puts words around an error of reading or changing one partner.
 func reading(name string, err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
+	var pgErr *pgconn.PgError
+	unstorable := errors.As(err, &pgErr) && pgErr.Code == invalidEncoding
+	if errors.Is(err, pgx.ErrNoRows) || unstorable {
 		return fmt.Errorf("%w: %s", ErrNotFound, name)
 	}
 	if err != nil {

@@ -1,6 +1,6 @@
 package partners
 
-import "strings"
+import "slices"
 
 // PatternsFor lists every entry of enabled_events that subscribes to eventType: the type itself, "*", and
 // for a type a.b.c "a.*" and "a.b.*". A partner is subscribed if it has one of them, so that SQL can ask
@@ -17,11 +17,7 @@ func PatternsFor(eventType string) []string {
 
 // Subscribes says whether enabledEvents has an entry for eventType.
 func Subscribes(enabledEvents []string, eventType string) bool {
-	for _, pattern := range enabledEvents {
-		prefix, isPrefix := strings.CutSuffix(pattern, "*")
-		if pattern == eventType || (isPrefix && strings.HasPrefix(eventType, prefix)) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(PatternsFor(eventType), func(pattern string) bool {
+		return slices.Contains(enabledEvents, pattern)
+	})
 }

@@ -2,6 +2,7 @@ package partners
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -88,13 +89,16 @@ func validateSlug(slug string) error {
 // looked at here: the guard does that when it dials.
 func validateURL(text string, allowHTTP bool) error {
 	if err := ValidateText("url", text, maxURL); err != nil {
+		if refused, ok := errors.AsType[*ValidationError](err); ok && refused.Value != "" {
+			return invalid("url", redactURL(text), "%s", refused.Reason)
+		}
 		return err
 	}
 	parsed, err := url.Parse(text)
 	switch {
 	case err != nil, parsed.Opaque != "", parsed.Hostname() == "":
 		return invalid("url", redactURL(text), "must be an absolute URL such as https://example.com/webhooks")
-	case parsed.Scheme != "https" && parsed.Scheme != "http":
+	case !strings.HasPrefix(text, "https://") && !strings.HasPrefix(text, "http://"):
 		return invalid("url", redactURL(text), "must begin with https://")
 	case parsed.Scheme == "http" && !allowHTTP:
 		return invalid("url", redactURL(text), "must begin with https:// (WEBHOOK_ALLOW_HTTP=true allows http)")
@@ -121,7 +125,7 @@ func validatePort(parsed *url.URL) error {
 
 // redactURL keeps a password that should not have been in a URL out of messages.
 func redactURL(text string) string {
-	if parsed, err := url.Parse(text); err == nil {
+	if parsed, err := url.Parse(text); err == nil && parsed.Opaque == "" {
 		return parsed.Redacted()
 	}
 	if at := strings.LastIndex(text, "@"); at >= 0 {

@@ -1,10 +1,7 @@
 package main
 
-import "fmt"
-
 type configCommand struct {
-	JSON     bool `name:"json" xor:"format" help:"Print a JSON array."`
-	Markdown bool `xor:"format" help:"Print a Markdown table of names, defaults and meanings."`
+	JSON bool `name:"json" help:"Print a JSON array."`
 }
 
 // Run prints the configuration.
@@ -16,10 +13,6 @@ func (c *configCommand) Run(a *app) error {
 	variables := cfg.Variables()
 	if c.JSON {
 		return a.printJSON(variables)
-	}
-	if c.Markdown {
-		_, err := fmt.Fprint(a.stdout, markdownTable(variables))
-		return err
 	}
 	rows := make([][]string, len(variables))
 	for i, variable := range variables {

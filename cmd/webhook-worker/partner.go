@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -72,12 +73,6 @@ func (c *partnerAddCommand) Run(a *app) error {
 		if err := store.CheckKey(a.ctx); err != nil {
 			return wrongKey(err)
 		}
-		if c.IfNotExists {
-			if _, err := store.Get(a.ctx, c.User, c.Slug); err == nil {
-				a.say("partner %s exists already and was left as it is", c.Slug)
-				return nil
-			}
-		}
 		partner, secret, err := store.Create(a.ctx, c.User, &partners.Params{
 			Name:                c.Name,
 			Slug:                c.Slug,
@@ -87,6 +82,10 @@ func (c *partnerAddCommand) Run(a *app) error {
 			MaxRetries:          c.MaxRetries,
 			Secret:              secret,
 		})
+		if c.IfNotExists && errors.Is(err, partners.ErrSlugTaken) {
+			a.say("partner %s exists already and was left as it is", c.Slug)
+			return nil
+		}
 		if err != nil {
 			return err
 		}

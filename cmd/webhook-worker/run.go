@@ -78,10 +78,19 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		return fail(stderr, "", &usageError{fmt.Errorf("%w (see webhook-worker %s--help)", err, commandOf(err))})
 	}
 	app := &app{ctx: ctx, environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}
-	if err := parsed.Run(app); err != nil {
+	if err := parsed.Run(app); err != nil && !stopped(ctx, parsed, err) {
 		return fail(stderr, commandName(parsed), err)
 	}
 	return exitOK
+}
+
+// stopped says whether err is only that a command which runs until it is told to stop was told so early.
+func stopped(ctx context.Context, parsed *kong.Context, err error) bool {
+	switch commandName(parsed) {
+	case "work", "serve", "receive", "dev":
+		return ctx.Err() != nil && errors.Is(err, context.Canceled)
+	}
+	return false
 }
 
 // commandName is the words of the command that ran, without the placeholders of its arguments.

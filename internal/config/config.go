@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/caarlos0/env/v11"
 
@@ -54,9 +57,12 @@ type Config struct {
 func Load(environ []string) (*Config, error) {
 	values := make(map[string]string, len(environ))
 	for _, entry := range environ {
-		if name, value, _ := strings.Cut(entry, "="); value != "" {
-			values[name] = value
+		name, value, _ := strings.Cut(entry, "=")
+		if value == "" {
+			delete(values, name) // the last setting counts, also when it unsets
+			continue
 		}
+		values[name] = value
 	}
 	var cfg Config
 	if err := env.ParseWithOptions(&cfg, env.Options{Environment: values, DefaultValueTagName: "default"}); err != nil {
@@ -113,7 +119,7 @@ func (c *Config) validate() error {
 		return fmt.Errorf("WORKER_TIMEOUT (%s) must not be below HTTP_TIMEOUT (%s)", c.WorkerTimeout, c.HTTPTimeout)
 	case c.RetryMaxDelay < c.RetryBaseDelay:
 		return fmt.Errorf("RETRY_MAX_DELAY (%s) must not be below RETRY_BASE_DELAY (%s)", c.RetryMaxDelay, c.RetryBaseDelay)
-	case c.RetryJitter < 0 || c.RetryJitter > 1:
+	case math.IsNaN(c.RetryJitter) || c.RetryJitter < 0 || c.RetryJitter > 1:
 		return fmt.Errorf("RETRY_JITTER must be between 0 and 1, and is %g", c.RetryJitter)
 	case c.ShutdownTimeout < 0:
 		return fmt.Errorf("SHUTDOWN_TIMEOUT must not be negative, and is %s", c.ShutdownTimeout)
@@ -139,9 +145,17 @@ func describe(err error, values map[string]string) error {
 		if variable.Secret {
 			return fmt.Errorf("%s is not valid: %w", variable.Name, reason(parse.Err))
 		}
-		return fmt.Errorf("%s=%s is not valid: %w", variable.Name, values[variable.Name], reason(parse.Err))
+		return fmt.Errorf("%s=%s is not valid: %w", variable.Name, oneLine(values[variable.Name]), reason(parse.Err))
 	}
 	return fmt.Errorf("reading the environment: %w", err)
+}
+
+// oneLine quotes a value that would break the line, such as one with the end of the file that it came from.
+func oneLine(value string) string {
+	if strings.ContainsFunc(value, unicode.IsControl) {
+		return strconv.Quote(value)
+	}
+	return value
 }
 
 // reason drops strconv's function names, which mean nothing to an operator.
@@ -216,6 +230,12 @@ func (k EncryptionKey) String() string { return redacted(len(k) > 0) }
 // LogValue is for slog.
 func (k EncryptionKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
+// MarshalText is for JSON, and for logs of a whole Config.
+func (k EncryptionKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// GoString is for %#v.
+func (k EncryptionKey) GoString() string { return k.String() }
+
 func (k EncryptionKey) secret() {}
 
 // Password is text that prints as [redacted].
@@ -225,6 +245,12 @@ func (p Password) String() string { return redacted(p != "") }
 
 // LogValue is for slog.
 func (p Password) LogValue() slog.Value { return slog.StringValue(p.String()) }
+
+// MarshalText is for JSON, and for logs of a whole Config.
+func (p Password) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// GoString is for %#v.
+func (p Password) GoString() string { return p.String() }
 
 func (p Password) secret() {}
 

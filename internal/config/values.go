@@ -121,18 +121,50 @@ func (u *DatabaseURL) UnmarshalText(text []byte) error {
 	return nil
 }
 
-var passwordKeyword = regexp.MustCompile(`(?i)(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]+)`)
+// passwordKeyword finds a password among keywords and values: quoted, or up to white space, with
+// backslashes that take the next character along.
+var passwordKeyword = regexp.MustCompile(`(?is)(password\s*=\s*)('(?:[^'\\]|\\.)*'?|(?:[^\s\\]|\\.?)+)`)
 
+const hidden = "xxxxx"
+
+// String looks for passwords where pgx does, which reads more than net/url: a password may have # and ?.
 func (u DatabaseURL) String() string {
 	text := string(u)
-	if parsed, err := url.Parse(text); err == nil && parsed.Scheme != "" {
-		text = parsed.Redacted()
+	if !strings.HasPrefix(text, "postgres://") && !strings.HasPrefix(text, "postgresql://") {
+		return passwordKeyword.ReplaceAllString(text, "${1}"+hidden)
 	}
-	return passwordKeyword.ReplaceAllString(text, "${1}xxxxx")
+	scheme, rest, _ := strings.Cut(text, "://")
+	authority, path := rest, ""
+	if slash := strings.Index(rest, "/"); slash >= 0 {
+		authority, path = rest[:slash], rest[slash:]
+	}
+	if at := strings.LastIndex(authority, "@"); at >= 0 {
+		if user, _, ok := strings.Cut(authority[:at], ":"); ok {
+			authority = user + ":" + hidden + authority[at:]
+		}
+	}
+	location, query, hasQuery := strings.Cut(authority+path, "?")
+	if !hasQuery {
+		return scheme + "://" + location
+	}
+	settings := strings.Split(query, "&")
+	for i, setting := range settings {
+		name, _, _ := strings.Cut(setting, "=")
+		if plain, err := url.PathUnescape(name); err != nil || strings.Contains(strings.ToLower(plain), "password") {
+			settings[i] = name + "=" + hidden
+		}
+	}
+	return scheme + "://" + location + "?" + strings.Join(settings, "&")
 }
 
 // LogValue keeps the password out of logs.
 func (u DatabaseURL) LogValue() slog.Value { return slog.StringValue(u.String()) }
+
+// MarshalText is for JSON, and for logs of a whole Config.
+func (u DatabaseURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// GoString is for %#v.
+func (u DatabaseURL) GoString() string { return u.String() }
 
 func (u DatabaseURL) secret() {}
 
@@ -145,17 +177,27 @@ func (n *Networks) UnmarshalText(text []byte) error {
 	for item := range strings.SplitSeq(string(text), ",") {
 		item = strings.TrimSpace(item)
 		if address, err := netip.ParseAddr(item); err == nil && address.Zone() == "" {
-			list = append(list, netip.PrefixFrom(address, address.BitLen()))
+			list = append(list, unmapped(netip.PrefixFrom(address, address.BitLen())))
 			continue
 		}
 		prefix, err := netip.ParsePrefix(item)
 		if err != nil {
 			return fmt.Errorf("%q is not a CIDR such as 10.0.0.0/8", item)
 		}
-		list = append(list, prefix.Masked())
+		list = append(list, unmapped(prefix.Masked()))
 	}
 	*n = list
 	return nil
+}
+
+// unmapped turns IPv4 networks that are written as IPv6, such as ::ffff:10.0.0.0/104, into IPv4 ones,
+// which is how the guard compares addresses.
+func unmapped(prefix netip.Prefix) netip.Prefix {
+	const mappedBits = 96
+	if !prefix.Addr().Is4In6() || prefix.Bits() < mappedBits {
+		return prefix
+	}
+	return netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-mappedBits)
 }
 
 func (n Networks) String() string {

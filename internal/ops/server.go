@@ -112,7 +112,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.ui.Start(ctx); err != nil {
 		return fmt.Errorf("starting River UI: %w", err)
 	}
+	drained := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(drained)
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if s.http.Shutdown(bounded) != nil {
@@ -123,6 +125,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving pages: %w", err)
 	}
+	<-drained // Serve returns when the shutdown begins
 	return nil
 }
 

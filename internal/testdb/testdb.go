@@ -44,6 +44,8 @@ const (
 	maxPoolConns = 10
 )
 
+var errInUse = errors.New("connections of the test's pool are still in use")
+
 // Main is what TestMain calls: it runs the tests, stops the server, fails if
 // goroutines are left, and exits.
 func Main(m *testing.M) {
@@ -72,14 +74,16 @@ func (r *run) Run() int {
 func New(tb testing.TB) *pgxpool.Pool {
 	tb.Helper()
 
-	return open(tb, func(ctx context.Context, server *server) (string, error) {
-		template, err := server.migratedTemplate(ctx)
-		if err != nil {
-			return "", err
-		}
+	return open(tb, migrated)
+}
 
-		return server.create(ctx, template)
-	})
+func migrated(ctx context.Context, server *server) (string, error) {
+	template, err := server.migratedTemplate(ctx)
+	if err != nil {
+		return "", err
+	}
+
+	return server.create(ctx, template)
 }
 
 // NewEmpty is New without the migrations.
@@ -96,45 +100,66 @@ func URL(pool *pgxpool.Pool) string {
 	return pool.Config().ConnString()
 }
 
-func open(tb testing.TB, create func(context.Context, *server) (string, error)) *pgxpool.Pool {
+// Open is New for Example tests, which have no testing.TB: the caller closes
+// the database when it is done with it.
+func Open(ctx context.Context) (*pgxpool.Pool, func() error, error) {
+	return openDatabase(ctx, migrated)
+}
+
+// creator makes a database on a server and returns its name.
+type creator func(ctx context.Context, server *server) (string, error)
+
+func open(tb testing.TB, create creator) *pgxpool.Pool {
 	tb.Helper()
 
-	setupCtx, cancelSetup := context.WithTimeout(tb.Context(), setupTimeout)
-	defer cancelSetup()
-
-	server, err := shared.get(setupCtx)
+	pool, closeDatabase, err := openDatabase(tb.Context(), create)
 	if err != nil {
 		tb.Fatalf("testdb: %v", err)
-	}
-
-	ctx, cancel := context.WithTimeout(tb.Context(), createTimeout)
-	defer cancel()
-
-	database, err := create(ctx, server)
-	if err != nil {
-		tb.Fatalf("testdb: %v", err)
-	}
-
-	pool, err := newPool(ctx, server.url(database))
-	if err != nil {
-		tb.Fatalf("testdb: %v", errors.Join(err, server.drop(ctx, database)))
 	}
 
 	tb.Cleanup(func() {
-		// The test's own context has ended by now.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), dropTimeout)
-		defer cancel()
-
-		if !closePool(pool) {
-			tb.Errorf("testdb: connections of the test's pool are still in use")
-		}
-
-		if err := server.drop(ctx, database); err != nil {
+		if err := closeDatabase(); err != nil {
 			tb.Errorf("testdb: %v", err)
 		}
 	})
 
 	return pool
+}
+
+func openDatabase(parent context.Context, create creator) (*pgxpool.Pool, func() error, error) {
+	setupCtx, cancelSetup := context.WithTimeout(parent, setupTimeout)
+	defer cancelSetup()
+
+	server, err := shared.get(setupCtx)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	ctx, cancel := context.WithTimeout(parent, createTimeout)
+	defer cancel()
+
+	database, err := create(ctx, server)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	pool, err := newPool(ctx, server.url(database))
+	if err != nil {
+		return nil, nil, errors.Join(err, server.drop(ctx, database))
+	}
+
+	return pool, func() error {
+		// The test's own context has ended by now.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(parent), dropTimeout)
+		defer cancel()
+
+		var inUse error
+		if !closePool(pool) {
+			inUse = errInUse
+		}
+
+		return errors.Join(inUse, server.drop(ctx, database))
+	}, nil
 }
 
 func newPool(ctx context.Context, url string) (*pgxpool.Pool, error) {

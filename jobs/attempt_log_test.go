@@ -1,0 +1,262 @@
+package jobs
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/epicvoice/webhook-worker/internal/testdb"
+	"github.com/epicvoice/webhook-worker/partners"
+)
+
+const (
+	logWait = 20 * time.Second
+	logLook = 5 * time.Millisecond
+)
+
+func newTestLog(t *testing.T, pool *pgxpool.Pool, batchSize int) *AttemptLog {
+	t.Helper()
+	log := NewAttemptLog(&AttemptLogConfig{
+		Pool: pool, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), BatchSize: batchSize,
+	})
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = log.Close(ctx)
+	})
+	return log
+}
+
+func newTestAttempt() *Attempt {
+	return &Attempt{
+		ID: uuid.New(), DeliveryID: uuid.New(), JobID: 7, UserID: "u", PartnerID: uuid.New(), EventID: "e", EventType: "call.completed",
+		Number: 1, Trigger: TriggerSchedule, Outcome: OutcomeSending, URL: new("https://partner.example/"), ClientID: "c",
+		StartedAt: time.Now().UTC().Truncate(time.Microsecond),
+	}
+}
+
+// outcomes counts the rows of each outcome.
+func outcomes(t *testing.T, pool *pgxpool.Pool) map[Outcome]int {
+	t.Helper()
+	rows, err := pool.Query(t.Context(), `select outcome, count(*) from webhook_delivery_log group by 1`)
+	require.NoError(t, err)
+	defer rows.Close()
+	found := map[Outcome]int{}
+	for rows.Next() {
+		var outcome Outcome
+		var n int
+		require.NoError(t, rows.Scan(&outcome, &n))
+		found[outcome] = n
+	}
+	require.NoError(t, rows.Err())
+	return found
+}
+
+// refuse makes the database refuse a kind of statement on the log, as a full disk does, until the
+// function that it returns is called.
+func refuse(t *testing.T, pool *pgxpool.Pool, statement string) (allow func()) {
+	t.Helper()
+	_, err := pool.Exec(t.Context(), `
+		create or replace function refuse() returns trigger language plpgsql as $$ begin raise exception 'disk full'; end $$;
+		create trigger refuse_`+statement+` before `+statement+` on webhook_delivery_log for each row execute function refuse()`)
+	require.NoError(t, err)
+	return func() {
+		_, err := pool.Exec(t.Context(), `drop trigger refuse_`+statement+` on webhook_delivery_log`)
+		require.NoError(t, err)
+	}
+}
+
+func delivered(a *Attempt) *Attempt {
+	closed := *a
+	closed.finish(&Verdict{Outcome: OutcomeDelivered}, &partners.Response{Status: 200, Body: "ok", Duration: time.Millisecond})
+	return &closed
+}
+
+func TestAttemptLogWritesManyAtOnce(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	log := newTestLog(t, pool, 64)
+	const attempts = 500
+	var group sync.WaitGroup
+	for range attempts {
+		group.Go(func() {
+			attempt := newTestAttempt()
+			if err := log.Open(t.Context(), attempt); err != nil {
+				t.Errorf("opening: %v", err)
+				return
+			}
+			if err := log.CloseAttempt(t.Context(), delivered(attempt)); err != nil {
+				t.Errorf("closing: %v", err)
+			}
+		})
+	}
+	group.Wait()
+	require.Equal(t, map[Outcome]int{OutcomeDelivered: attempts}, outcomes(t, pool))
+	var transactions int
+	require.NoError(t, pool.QueryRow(t.Context(), `select count(distinct xmin::text) from webhook_delivery_log`).Scan(&transactions))
+	require.Less(t, transactions, attempts/2, "attempts share commits")
+}
+
+func TestAttemptLogOpenIsCommittedWhenItReturns(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	log := newTestLog(t, pool, 10)
+	require.NoError(t, log.Open(t.Context(), newTestAttempt()))
+	require.Equal(t, map[Outcome]int{OutcomeSending: 1}, outcomes(t, pool))
+	ended := newTestAttempt()
+	ended.finish(&Verdict{Outcome: OutcomeCancelled, ErrorKind: partners.KindInternal, Error: "why"}, nil)
+	require.NoError(t, log.Record(t.Context(), ended))
+	require.Equal(t, map[Outcome]int{OutcomeSending: 1, OutcomeCancelled: 1}, outcomes(t, pool))
+}
+
+func TestAttemptLogFailsIntentsAndKeepsOutcomes(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	log := newTestLog(t, pool, 10)
+	attempt := newTestAttempt()
+	require.NoError(t, log.Open(t.Context(), attempt))
+
+	allowInsert, allowUpdate := refuse(t, pool, "insert"), refuse(t, pool, "update")
+	require.ErrorIs(t, log.Open(t.Context(), newTestAttempt()), errUnwritable)
+
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, log.CloseAttempt(short, delivered(attempt)), errUnwritable)
+	require.Equal(t, map[Outcome]int{OutcomeSending: 1}, outcomes(t, pool))
+
+	allowInsert()
+	allowUpdate()
+	require.Eventually(t, func() bool { return outcomes(t, pool)[OutcomeDelivered] == 1 }, logWait, logLook)
+	require.NoError(t, log.Open(t.Context(), newTestAttempt()), "it goes on by itself")
+}
+
+func TestAttemptLogOneBadRowFailsAlone(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	log := newTestLog(t, pool, 100)
+	// The writer is kept busy while the good and the bad gather into one batch.
+	lock, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = lock.Exec(t.Context(), `lock table webhook_delivery_log`)
+	require.NoError(t, err)
+
+	failures := make([]error, 20)
+	var group sync.WaitGroup
+	for i := range failures {
+		group.Go(func() {
+			attempt := newTestAttempt()
+			if i == 7 {
+				attempt.Outcome = "no such outcome"
+			}
+			failures[i] = log.Open(t.Context(), attempt)
+		})
+	}
+	require.Eventually(t, func() bool {
+		log.mu.Lock()
+		defer log.mu.Unlock()
+		return len(log.queue) >= len(failures)-1
+	}, logWait, logLook)
+	require.NoError(t, lock.Rollback(t.Context()))
+	group.Wait()
+	for i, err := range failures {
+		if i == 7 {
+			require.ErrorContains(t, err, "webhook_delivery_log_outcome_known")
+		} else {
+			require.NoError(t, err)
+		}
+	}
+	require.Equal(t, map[Outcome]int{OutcomeSending: 19}, outcomes(t, pool))
+}
+
+func TestAttemptLogWithdrawsAnIntentThatNobodyWaitsFor(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	log := newTestLog(t, pool, 100)
+	lock, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = lock.Exec(t.Context(), `lock table webhook_delivery_log`)
+	require.NoError(t, err)
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, log.Open(short, newTestAttempt()), errUnwritable)
+	require.NoError(t, lock.Rollback(t.Context()))
+
+	require.NoError(t, log.Open(t.Context(), newTestAttempt()))
+	require.Eventually(t, func() bool { return outcomes(t, pool)[OutcomeSending] == 1 }, logWait, logLook,
+		"the row that came after all is removed")
+}
+
+func TestAttemptLogBoundsItsMemory(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	log := newTestLog(t, pool, 1000)
+	allow := refuse(t, pool, "insert")
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range maxUnwritten {
+		attempt := newTestAttempt()
+		attempt.Outcome = OutcomeCancelled
+		require.Error(t, log.Record(over, attempt), "nobody waits")
+	}
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.ErrorContains(t, log.Open(short, newTestAttempt()), "2000 outcomes wait")
+
+	opened := make(chan error, 1)
+	go func() { opened <- log.Open(t.Context(), newTestAttempt()) }()
+	allow()
+	require.NoError(t, <-opened, "it goes on when there is room")
+	require.Equal(t, maxUnwritten, outcomes(t, pool)[OutcomeCancelled])
+}
+
+func TestAttemptLogCloseWritesOut(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	log := newTestLog(t, pool, 10)
+	attempts := make([]*Attempt, 100)
+	for i := range attempts {
+		attempts[i] = newTestAttempt()
+		require.NoError(t, log.Open(t.Context(), attempts[i]))
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, attempt := range attempts {
+		_ = log.CloseAttempt(over, delivered(attempt)) // it does not wait
+	}
+	require.NoError(t, log.Close(t.Context()))
+	require.Equal(t, map[Outcome]int{OutcomeDelivered: 100}, outcomes(t, pool))
+	require.ErrorIs(t, log.Open(t.Context(), newTestAttempt()), errLogClosed)
+	require.ErrorIs(t, log.Record(t.Context(), newTestAttempt()), errLogClosed)
+}
+
+func TestAttemptLogCloseSaysWhatItLoses(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	log := newTestLog(t, pool, 10)
+	attempt := newTestAttempt()
+	require.NoError(t, log.Open(t.Context(), attempt))
+	refuse(t, pool, "update")
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_ = log.CloseAttempt(short, delivered(attempt))
+	require.ErrorContains(t, log.Close(short), "1 outcomes of attempts were not written")
+}
+
+func TestAttemptFinishMakesTextSafe(t *testing.T) {
+	t.Parallel()
+	attempt := newTestAttempt()
+	attempt.finish(&Verdict{Outcome: OutcomeFailed, ErrorKind: partners.KindProtocol, Error: "bad \x00 byte \xff" + strings.Repeat("x", 5000)},
+		&partners.Response{Duration: time.Second})
+	require.LessOrEqual(t, len(*attempt.Error), maxErrorText)
+	require.NotContains(t, *attempt.Error, "\x00")
+	require.Nil(t, attempt.ResponseStatus)
+	require.Nil(t, attempt.ResponseBody)
+	require.InDelta(t, 1000.0, *attempt.DurationMS, 0.001)
+}

@@ -1,0 +1,145 @@
+package jobs_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/epicvoice/webhook-worker/jobs"
+)
+
+func TestDeliveriesList(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.partner(t, user, "acme", nowhere, "*")
+	b.partner(t, user, "zeta", nowhere, "call.failed")
+	b.partner(t, "other", "acme", nowhere, "*")
+	first := b.enqueue(t, completed("e1"))[0]
+	failed := completed("e2")
+	failed.Type = "call.failed"
+	second := b.enqueue(t, failed)
+	theirs := completed("e1")
+	theirs.UserID = "other"
+	third := b.enqueue(t, theirs)[0]
+	_, err := b.pool.Exec(t.Context(), `update river_job set state = 'discarded', finalized_at = now(), attempt = 6 where id = $1`, first.JobID)
+	require.NoError(t, err)
+
+	deliveries, err := jobs.NewDeliveries(b.pool)
+	require.NoError(t, err)
+	tests := map[string]struct {
+		filter jobs.Filter
+		want   []jobs.Delivery
+	}{
+		"all, the newest first": {jobs.Filter{}, []jobs.Delivery{third, second[1], second[0], first}},
+		"user":                  {jobs.Filter{UserID: user}, []jobs.Delivery{second[1], second[0], first}},
+		"unknown user":          {jobs.Filter{UserID: "nobody"}, nil},
+		"partner":               {jobs.Filter{UserID: user, PartnerSlug: "zeta"}, []jobs.Delivery{second[1]}},
+		"status":                {jobs.Filter{Status: jobs.StatusDeadLetter}, []jobs.Delivery{first}},
+		"event":                 {jobs.Filter{EventType: "call.completed"}, []jobs.Delivery{third, first}},
+		"since":                 {jobs.Filter{Since: time.Now().Add(time.Hour)}, nil},
+		"limit":                 {jobs.Filter{Limit: 1}, []jobs.Delivery{third}},
+	}
+	for name, test := range tests {
+		if test.filter.Limit == 0 {
+			test.filter.Limit = 50
+		}
+		list, err := deliveries.List(t.Context(), &test.filter)
+		require.NoError(t, err)
+		require.Len(t, list, len(test.want), name)
+		for i, delivery := range test.want {
+			require.Equal(t, delivery.ID.String(), list[i].ID, name)
+		}
+	}
+}
+
+func TestDeliveriesStatusesOfAllStates(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.partner(t, user, "acme", nowhere, "*")
+	delivery := b.enqueue(t, completed("e1"))[0]
+	tests := map[string]map[int]jobs.Status{
+		"available": {0: jobs.StatusPending, 1: jobs.StatusFailed},
+		"scheduled": {0: jobs.StatusPending, 2: jobs.StatusFailed},
+		"pending":   {0: jobs.StatusPending},
+		"running":   {1: jobs.StatusProcessing},
+		"retryable": {1: jobs.StatusFailed},
+		"completed": {1: jobs.StatusDelivered},
+		"discarded": {6: jobs.StatusDeadLetter},
+		"cancelled": {0: jobs.StatusCancelled},
+	}
+	require.Len(t, tests, 8)
+	for state, byAttempt := range tests {
+		for attempt, want := range byAttempt {
+			_, err := b.pool.Exec(t.Context(), `
+				update river_job
+				   set state = $1::text::river_job_state, attempt = $2,
+				       finalized_at = case when $1 in ('completed', 'discarded', 'cancelled') then now() end`, state, attempt)
+			require.NoError(t, err)
+			got := b.get(t, delivery)
+			require.Equal(t, want, got.Status, "%s after %d", state, attempt)
+			require.Equal(t, want == jobs.StatusPending || want == jobs.StatusFailed, got.NextAttemptAt != nil)
+		}
+	}
+}
+
+func TestDeliveriesOfAnotherUserAreNotFound(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.partner(t, user, "acme", nowhere, "*")
+	delivery := b.enqueue(t, completed("e1"))[0]
+	deliveries, err := jobs.NewDeliveries(b.pool)
+	require.NoError(t, err)
+
+	_, err = deliveries.Get(t.Context(), "other", delivery.ID)
+	require.ErrorIs(t, err, jobs.ErrNotFound)
+	require.EqualError(t, err, "delivery not found: "+delivery.ID.String())
+	unknown := uuid.New()
+	_, err = deliveries.Get(t.Context(), user, unknown)
+	require.EqualError(t, err, "delivery not found: "+unknown.String())
+	_, err = deliveries.Cancel(t.Context(), "other", delivery.ID, "a person", true)
+	require.ErrorIs(t, err, jobs.ErrNotFound)
+	_, err = deliveries.Cancel(t.Context(), user, unknown, "a person", true)
+	require.ErrorIs(t, err, jobs.ErrNotFound)
+	require.Equal(t, jobs.StatusPending, b.get(t, delivery).Status)
+	payload, err := deliveries.Payload(t.Context(), "other", "e1")
+	require.NoError(t, err)
+	require.Nil(t, payload)
+}
+
+func TestDeliveriesCancelAWaitingOne(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.partner(t, user, "acme", nowhere, "*")
+	delivery := b.enqueue(t, completed("e1"))[0]
+	deliveries, err := jobs.NewDeliveries(b.pool)
+	require.NoError(t, err)
+
+	before, err := deliveries.Cancel(t.Context(), user, delivery.ID, "a person", true)
+	require.NoError(t, err)
+	require.Equal(t, jobs.StatusPending, before.Status)
+	require.Equal(t, jobs.StatusCancelled, b.get(t, delivery).Status)
+	attempts := b.attempts(t, delivery)
+	require.Len(t, attempts, 1)
+	require.Equal(t, jobs.OutcomeCancelled, attempts[0].Outcome)
+	require.Equal(t, jobs.TriggerManual, attempts[0].Trigger)
+	require.Equal(t, "a person", attempts[0].ClientID)
+
+	before, err = deliveries.Cancel(t.Context(), user, delivery.ID, "a person", true)
+	require.NoError(t, err)
+	require.True(t, before.Status.Ended())
+	require.Len(t, b.attempts(t, delivery), 1, "twice is once")
+}
+
+func TestDeliveriesPayload(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.partner(t, user, "acme", nowhere, "*")
+	b.enqueue(t, completed("e1"))
+	deliveries, err := jobs.NewDeliveries(b.pool)
+	require.NoError(t, err)
+	payload, err := deliveries.Payload(t.Context(), user, "e1")
+	require.NoError(t, err)
+	require.Equal(t, `{"call_id":"c1"}`, string(payload)) //nolint:testifylint // the very bytes
+}

@@ -1,0 +1,121 @@
+package jobs_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"log"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"github.com/epicvoice/webhook-worker/internal/testdb"
+	"github.com/epicvoice/webhook-worker/jobs"
+	"github.com/epicvoice/webhook-worker/partners"
+)
+
+// exampleDatabase is a database with one partner of user_123, acme-corp, that is subscribed to call.*, and
+// with a table of the application's own.
+func exampleDatabase(ctx context.Context) (*pgxpool.Pool, func() error) {
+	pool, closeDatabase, err := testdb.Open(ctx)
+	if err != nil {
+		log.Panic(err)
+	}
+	key := make([]byte, partners.KeySize)
+	_, _ = rand.Read(key)
+	keyring, err := partners.NewKeyring(key)
+	if err != nil {
+		log.Panic(err)
+	}
+	store := partners.NewStore(&partners.StoreConfig{Pool: pool, Keyring: keyring})
+	if _, _, err := store.Create(ctx, "user_123", &partners.Params{
+		Name: "Acme Corp", Slug: "acme-corp", URL: "https://acme.example/webhooks", EnabledEvents: []string{"call.*"},
+	}); err != nil {
+		log.Panic(err)
+	}
+	if _, err := pool.Exec(ctx, `create table calls (id text primary key, outcome json)`); err != nil {
+		log.Panic(err)
+	}
+	return pool, closeDatabase
+}
+
+// An application enqueues an event in the transaction that stores what happened.
+func ExampleEnqueuer_EnqueueTx() {
+	ctx := context.Background()
+	pool, closeDatabase := exampleDatabase(ctx)
+	defer func() { _ = closeDatabase() }()
+
+	enqueuer, err := jobs.NewEnqueuer(nil)
+	if err != nil {
+		log.Panic(err)
+	}
+
+	var deliveries []jobs.Delivery
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `insert into calls (id) values ('call_1')`); err != nil {
+			return err
+		}
+		deliveries, err = enqueuer.EnqueueTx(ctx, tx, &jobs.Event{
+			ID:      "call_1-started",
+			UserID:  "user_123",
+			Type:    "call.started",
+			Payload: json.RawMessage(`{"call_id":"call_1"}`),
+		})
+		return err
+	})
+	if err != nil {
+		log.Panic(err)
+	}
+	for _, delivery := range deliveries {
+		fmt.Println("to", delivery.PartnerSlug)
+	}
+	// Output: to acme-corp
+}
+
+// An application that runs River itself enqueues a call's outcome with its own client.
+func ExampleEnqueuer_EnqueueCallOutcomeTx() {
+	ctx := context.Background()
+	pool, closeDatabase := exampleDatabase(ctx)
+	defer func() { _ = closeDatabase() }()
+
+	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{})
+	if err != nil {
+		log.Panic(err)
+	}
+	enqueuer, err := jobs.NewEnqueuer(&jobs.EnqueuerConfig{Client: client})
+	if err != nil {
+		log.Panic(err)
+	}
+
+	// The handler runs twice, as handlers do; the partner gets one delivery.
+	outcome := json.RawMessage(`{"call_id":"call_2","event_type":"call.completed","duration":42}`)
+	for range 2 {
+		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, `
+				insert into calls (id, outcome) values ('call_2', $1) on conflict (id) do update set outcome = excluded.outcome`,
+				string(outcome)); err != nil {
+				return err
+			}
+			deliveries, err := enqueuer.EnqueueCallOutcomeTx(ctx, tx, "user_123", "call_2", outcome)
+			if err == nil {
+				fmt.Println(len(deliveries), "delivery to", deliveries[0].PartnerSlug)
+			}
+			return err
+		})
+		if err != nil {
+			log.Panic(err)
+		}
+	}
+	var enqueued int
+	if err := pool.QueryRow(ctx, `select count(*) from river_job where kind = $1`, jobs.Kind).Scan(&enqueued); err != nil {
+		log.Panic(err)
+	}
+	fmt.Println(enqueued, "job")
+	// Output:
+	// 1 delivery to acme-corp
+	// 1 delivery to acme-corp
+	// 1 job
+}

@@ -1,0 +1,230 @@
+package jobs_test
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/epicvoice/webhook-worker/internal/testdb"
+	"github.com/epicvoice/webhook-worker/jobs"
+)
+
+// run starts a Runner and returns a function that stops it and gives its error; the test's end stops it too.
+func (b *testBundle) run(t *testing.T, change func(*jobs.RunnerConfig)) (stop func() error) {
+	t.Helper()
+	riverPool, err := pgxpool.New(t.Context(), testdb.URL(b.pool))
+	require.NoError(t, err)
+	cfg := &jobs.RunnerConfig{
+		Pool:             b.pool,
+		RiverPool:        riverPool,
+		Store:            b.store,
+		Sender:           b.sender,
+		Logger:           b.logger,
+		ClientID:         "runner-" + t.Name(),
+		Schedule:         jobs.RetrySchedule{BaseDelay: 20 * time.Millisecond, MaxDelay: time.Hour},
+		MaxConcurrent:    20,
+		PollInterval:     time.Minute, // whatever is in time was woken
+		Timeout:          10 * time.Second,
+		ShutdownTimeout:  5 * time.Second,
+		LogAttempts:      true,
+		AttemptBatchSize: 100,
+		Retention:        jobs.Retention{Completed: time.Hour, DeadLetters: time.Hour, Cancelled: time.Hour, Events: time.Hour, Attempts: time.Hour},
+	}
+	if change != nil {
+		change(cfg)
+	}
+	runner, err := jobs.NewRunner(cfg)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- runner.Run(ctx) }()
+	stop = sync.OnceValue(func() error {
+		cancel()
+		err := <-done
+		riverPool.Close()
+		return err
+	})
+	t.Cleanup(func() { _ = stop() })
+	return stop
+}
+
+// get reads a delivery's state.
+func (b *testBundle) get(t *testing.T, delivery jobs.Delivery) *jobs.DeliveryState {
+	t.Helper()
+	deliveries, err := jobs.NewDeliveries(b.pool)
+	require.NoError(t, err)
+	state, err := deliveries.Get(t.Context(), user, delivery.ID)
+	require.NoError(t, err)
+	return state
+}
+
+// await waits until a delivery has a status.
+func (b *testBundle) await(t *testing.T, delivery jobs.Delivery, status jobs.Status) *jobs.DeliveryState {
+	t.Helper()
+	require.Eventually(t, func() bool { return b.get(t, delivery).Status == status }, waitFor, look)
+	return b.get(t, delivery)
+}
+
+func TestRunnerDeliversEachOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	e := newEndpoint(t, status(http.StatusOK))
+	b.partner(t, user, "one", e.URL, "*")
+	b.partner(t, user, "two", e.URL, "*")
+	for i := range 3 {
+		b.run(t, func(cfg *jobs.RunnerConfig) { cfg.ClientID += string(rune('a' + i)) })
+	}
+	const events = 100
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for range events / 4 {
+				if _, err := b.tryEnqueue(t.Context(), completed("")); err != nil {
+					t.Errorf("enqueueing: %v", err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	require.Eventually(t, func() bool { return b.count(t, "webhook_delivery_queue where status = 'delivered'") == 2*events }, waitFor, look)
+	ids := map[string]bool{}
+	for _, request := range e.received() {
+		require.False(t, ids[request.header.Get("webhook-id")])
+		ids[request.header.Get("webhook-id")] = true
+	}
+	require.Len(t, ids, 2*events)
+	require.Equal(t, 2*events, b.count(t, "webhook_delivery_log where outcome = 'delivered'"))
+}
+
+func TestRunnerRetriesInTimeAndGivesUp(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	e := newEndpoint(t, status(http.StatusInternalServerError))
+	b.partner(t, user, "acme", e.URL, "*")
+	b.run(t, nil)
+	delivery := b.enqueue(t, completed("e1"))[0]
+
+	state := b.await(t, delivery, jobs.StatusDeadLetter)
+	require.Equal(t, 6, state.AttemptCount)
+	require.Equal(t, 500, *state.LastResponseStatus)
+	require.Equal(t, "http_status", *state.LastErrorKind)
+	require.Equal(t, "the partner answered 500 Internal Server Error", *state.LastError)
+	require.Equal(t, "acme", *state.PartnerSlug)
+	require.Nil(t, state.NextAttemptAt)
+	requests := e.received()
+	require.Len(t, requests, 6)
+	for i, request := range requests {
+		require.Equal(t, delivery.ID.String(), request.header.Get("webhook-id"))
+		if i > 0 {
+			gap := request.at.Sub(requests[i-1].at)
+			require.GreaterOrEqual(t, gap, 20*time.Millisecond<<(i-1), "none early")
+		}
+	}
+	for i, attempt := range b.attempts(t, delivery) {
+		require.Equal(t, i+1, attempt.Number)
+		require.Equal(t, jobs.OutcomeFailed, attempt.Outcome)
+	}
+	require.Len(t, b.attempts(t, delivery), 6)
+}
+
+func TestRunnerDrains(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	arrived, answer := make(chan struct{}, 10), make(chan struct{})
+	e := newEndpoint(t, func(w http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		select {
+		case <-answer:
+			w.WriteHeader(http.StatusNoContent)
+		case <-r.Context().Done():
+		}
+	})
+	b.partner(t, user, "acme", e.URL, "*")
+	stop := b.run(t, nil)
+	delivery := b.enqueue(t, completed("e1"))[0]
+	<-arrived
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	close(answer)
+	require.NoError(t, <-stopped)
+	require.Equal(t, jobs.StatusDelivered, b.get(t, delivery).Status)
+	require.Equal(t, jobs.OutcomeDelivered, b.attempts(t, delivery)[0].Outcome)
+}
+
+func TestRunnerGivesBackWhatDoesNotFinish(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	arrived := make(chan struct{}, 10)
+	e := newEndpoint(t, func(_ http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		<-r.Context().Done()
+	})
+	b.partner(t, user, "acme", e.URL, "*")
+	stop := b.run(t, func(cfg *jobs.RunnerConfig) { cfg.ShutdownTimeout = 10 * time.Millisecond })
+	delivery := b.enqueue(t, completed("e1"))[0]
+	<-arrived
+	require.NoError(t, stop())
+
+	state := b.get(t, delivery)
+	require.Equal(t, jobs.StatusPending, state.Status)
+	require.Zero(t, state.AttemptCount, "the try is given back")
+	attempts := b.attempts(t, delivery)
+	require.Len(t, attempts, 1)
+	require.Equal(t, jobs.OutcomeLost, attempts[0].Outcome)
+	require.Equal(t, "shutdown", string(*attempts[0].ErrorKind))
+
+	b.run(t, func(cfg *jobs.RunnerConfig) { cfg.ClientID = "the next" })
+	<-arrived
+}
+
+func TestRunnerCancelsARunningDelivery(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	arrived := make(chan struct{}, 10)
+	e := newEndpoint(t, func(_ http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		<-r.Context().Done()
+	})
+	b.partner(t, user, "acme", e.URL, "*")
+	b.run(t, nil)
+	delivery := b.enqueue(t, completed("e1"))[0]
+	<-arrived
+	deliveries, err := jobs.NewDeliveries(b.pool)
+	require.NoError(t, err)
+	before, err := deliveries.Cancel(t.Context(), user, delivery.ID, "a person", true)
+	require.NoError(t, err)
+	require.Equal(t, jobs.StatusProcessing, before.Status)
+
+	b.await(t, delivery, jobs.StatusCancelled)
+	attempts := b.attempts(t, delivery)
+	require.Len(t, attempts, 1)
+	require.Equal(t, jobs.OutcomeLost, attempts[0].Outcome)
+	require.Equal(t, "cancelled by hand before the answer", *attempts[0].Error)
+}
+
+func TestRunnerWithoutAttemptLog(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	e := newEndpoint(t, status(http.StatusInternalServerError))
+	b.partner(t, user, "acme", e.URL, "*")
+	b.run(t, func(cfg *jobs.RunnerConfig) { cfg.LogAttempts = false })
+	delivery := b.enqueue(t, completed("e1"))[0]
+	state := b.await(t, delivery, jobs.StatusDeadLetter)
+	require.Equal(t, 500, *state.LastResponseStatus, "the job keeps it")
+	require.Zero(t, b.count(t, "webhook_delivery_log"))
+}
+
+func TestRunnerRefusesABadClientID(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, err := jobs.NewRunner(&jobs.RunnerConfig{
+		Pool: b.pool, RiverPool: b.pool, Logger: b.logger, ClientID: string(make([]byte, 101)), LogAttempts: true, AttemptBatchSize: 1,
+		MaxConcurrent: 1, PollInterval: time.Second, Timeout: time.Second,
+	})
+	require.ErrorContains(t, err, "making the River client")
+}
