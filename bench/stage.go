@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -116,7 +117,7 @@ func (s *stage) receive(ctx context.Context, handler http.HandlerFunc) error {
 // startWorker starts one worker process, which logs warnings and worse.
 func (s *stage) startWorker(instance string) error {
 	worker := exec.Command(s.binary, "work", "--instance", instance) //nolint:gosec,noctx // a path of our own; stopped by its closer
-	worker.Env = append(s.env, "LOG_LEVEL=WARNING")
+	worker.Env = append(slices.Clone(s.env), "LOG_LEVEL=WARNING")
 	worker.Stderr = os.Stderr
 	if err := worker.Start(); err != nil {
 		return fmt.Errorf("starting a worker: %w", err)

@@ -42,6 +42,28 @@ func exampleDatabase(ctx context.Context) (*pgxpool.Pool, func() error) {
 	return pool, closeDatabase
 }
 
+// endCall stores a call's outcome and enqueues its event in one transaction: both happen, or neither does.
+func endCall(
+	ctx context.Context, pool *pgxpool.Pool, enqueuer *jobs.Enqueuer, userID, callID string, outcome json.RawMessage,
+) ([]jobs.Delivery, error) {
+	tx, err := pool.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tx.Rollback(ctx) }() // does nothing after the commit
+
+	if _, err := tx.Exec(ctx, `
+		insert into calls (id, outcome) values ($1, $2)
+		on conflict (id) do update set outcome = excluded.outcome`, callID, string(outcome)); err != nil {
+		return nil, err
+	}
+	deliveries, err := enqueuer.EnqueueCallOutcomeTx(ctx, tx, userID, callID, outcome)
+	if err != nil {
+		return nil, err
+	}
+	return deliveries, tx.Commit(ctx)
+}
+
 // An application enqueues an event in the transaction that stores what happened.
 func ExampleEnqueuer_EnqueueTx() {
 	ctx := context.Background()
@@ -91,23 +113,13 @@ func ExampleEnqueuer_EnqueueCallOutcomeTx() {
 	}
 
 	// The handler runs twice, as handlers do; the partner gets one delivery.
-	outcome := json.RawMessage(`{"call_id":"call_2","event_type":"call.completed","duration":42}`)
-	for range 2 {
-		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, `
-				insert into calls (id, outcome) values ('call_2', $1) on conflict (id) do update set outcome = excluded.outcome`,
-				string(outcome)); err != nil {
-				return err
-			}
-			deliveries, err := enqueuer.EnqueueCallOutcomeTx(ctx, tx, "user_123", "call_2", outcome)
-			if err == nil {
-				fmt.Println(len(deliveries), "delivery to", deliveries[0].PartnerSlug)
-			}
-			return err
-		})
+	for duration := range 2 {
+		outcome := fmt.Sprintf(`{"call_id":"call_2","event_type":"call.completed","duration":%d}`, duration)
+		deliveries, err := endCall(ctx, pool, enqueuer, "user_123", "call_2", json.RawMessage(outcome))
 		if err != nil {
 			log.Panic(err)
 		}
+		fmt.Println(len(deliveries), "delivery to", deliveries[0].PartnerSlug)
 	}
 	var enqueued int
 	if err := pool.QueryRow(ctx, `select count(*) from river_job where kind = $1`, jobs.Kind).Scan(&enqueued); err != nil {

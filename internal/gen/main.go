@@ -57,7 +57,7 @@ func write(path, content string, check bool) error {
 	case check:
 		return errStale
 	}
-	if err := os.WriteFile(path, []byte(content), mode); err != nil { //nolint:gosec // a document for all to read
+	if err := os.WriteFile(path, []byte(content), mode); err != nil {
 		return fmt.Errorf("can't be written: %w", err)
 	}
 	return nil

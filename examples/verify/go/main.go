@@ -24,7 +24,7 @@ func main() {
 			return
 		}
 		// The same webhook-id may come again: remember it, and do the work once.
-		slog.Info("received", slog.String("webhook_id", r.Header.Get("webhook-id")))
+		slog.InfoContext(r.Context(), "received", slog.String("webhook_id", r.Header.Get("webhook-id")))
 		w.WriteHeader(http.StatusNoContent)
 	})
 	server := &http.Server{Addr: os.Getenv("ADDR"), Handler: handler, ReadHeaderTimeout: 10 * time.Second}

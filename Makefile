@@ -1,0 +1,76 @@
+SHELL := /bin/bash
+GOLANGCI_LINT_VERSION := v2.15.0
+GOVULNCHECK_VERSION   := v1.9.0
+TOOLS := $(shell go env GOPATH)/bin
+
+.DEFAULT_GOAL := help
+
+##@ General
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN {FS = ":.*##"} /^[a-zA-Z_\/-]+:.*?##/ {printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2} /^##@/ {printf "\n%s\n", substr($$0, 5)}' $(MAKEFILE_LIST)
+
+##@ Develop
+
+.PHONY: build
+build: ## Build the binary, ./webhook-worker.
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$$(git describe --tags --always --dirty)" ./cmd/webhook-worker
+
+.PHONY: dev
+dev: ## Run everything at once on a private PostgreSQL.
+	go run ./cmd/webhook-worker dev
+
+.PHONY: generate
+generate: ## Make anew what is generated: parts of README.md, docs/schema.sql.
+	go run ./internal/gen
+
+.PHONY: fmt
+fmt: $(TOOLS)/golangci-lint ## Format the code.
+	$(TOOLS)/golangci-lint fmt
+
+##@ Check
+
+.PHONY: test
+test: ## Run the tests; they need nothing but Go.
+	go test ./...
+
+.PHONY: race
+race: ## Run the tests with the race detector.
+	go test -race ./...
+
+.PHONY: coverage
+coverage: ## Measure the coverage of jobs and partners, and write coverage.html.
+	go test -coverpkg=./jobs,./partners -coverprofile=coverage.out ./jobs ./partners
+	go tool cover -html=coverage.out -o coverage.html
+	@go tool cover -func=coverage.out | tail -1
+
+.PHONY: examples
+examples: ## Run the examples for partners; needs Node and Python.
+	cd examples/verify/node && npm install --no-package-lock --no-audit --no-fund
+	go test -tags examples ./examples/...
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint ## Run the linters.
+	$(TOOLS)/golangci-lint run ./...
+	$(TOOLS)/golangci-lint run --build-tags examples ./examples/...
+
+.PHONY: vulncheck
+vulncheck: $(TOOLS)/govulncheck ## Look for known vulnerabilities in what is used; needs the internet.
+	$(TOOLS)/govulncheck ./...
+
+.PHONY: check-generated
+check-generated: ## Fail if something generated is stale.
+	go run ./internal/gen --check
+	go mod tidy -diff
+
+.PHONY: bench-smoke
+bench-smoke: ## Run each benchmark once, at a small size.
+	go run ./bench latency --events 100
+	go test -run '^$$' -bench . -benchtime 1x ./...
+
+$(TOOLS)/golangci-lint:
+	go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+
+$(TOOLS)/govulncheck:
+	go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
