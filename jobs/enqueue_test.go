@@ -310,7 +310,7 @@ func (r *roundTrips) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEnd
 func TestEnqueueTakesAtMostFourRoundTrips(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	for _, slug := range strings.SplitSeq("a b c d e f g h i j k l m n o p q r s t u v w x y z", " ") {
+	for slug := range strings.SplitSeq("a b c d e f g h i j k l m n o p q r s t u v w x y z", " ") {
 		b.partner(t, user, slug, nowhere, "*")
 	}
 	config, err := pgxpool.ParseConfig(testdb.URL(b.pool))
