@@ -155,8 +155,7 @@ func (d *Deliveries) Attempts(ctx context.Context, userID string, id uuid.UUID) 
 // Payload reads the payload of a delivery's event; nil if the event has been removed.
 func (d *Deliveries) Payload(ctx context.Context, userID, eventID string) (json.RawMessage, error) {
 	var payload []byte
-	err := d.pool.QueryRow(ctx, `select payload::text from webhook_events where user_id = $1 and event_id = $2`,
-		userID, eventID).Scan(&payload)
+	err := d.pool.QueryRow(ctx, loadEventStatement, userID, eventID).Scan(&payload)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return nil, fmt.Errorf("reading event %q: %w", eventID, err)
 	}

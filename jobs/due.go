@@ -41,30 +41,33 @@ func (w *dueWatcher) run(ctx context.Context) {
 	}
 }
 
+// dueStatement notifies if a delivery is due, and returns in how many seconds the next one is, $2 at most.
+// Naming all priorities lets the fetching index find the first of each without reading the others.
+const dueStatement = `
+	with next as (
+	    select (select j.scheduled_at
+	              from river_job j
+	             where j.state = 'available' and j.queue = $1 and j.priority = p.priority and j.scheduled_at > now()
+	             order by j.scheduled_at
+	             limit 1) as coming,
+	           exists (select
+	              from river_job j
+	             where j.state = 'available' and j.queue = $1 and j.priority = p.priority and j.scheduled_at <= now()) as due
+	      from generate_series(1, 4) as p (priority)
+	)
+	select coalesce(extract(epoch from min(coming) - now()), $2)::double precision,
+	       case when bool_or(due)
+	            then (select pg_notify(river_schema || '.river_insert', json_build_object('queue', $1::text)::text)::text from webhook_settings)
+	       end
+	  from next`
+
 // look notifies the workers if a delivery is due, and returns how long to wait until the next look: until
 // the next delivery is due, if that is within dueInterval.
 func (w *dueWatcher) look(ctx context.Context) (time.Duration, error) {
 	bounded, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	// Naming all priorities lets the fetching index find the first of each without reading the others.
 	var seconds float64
-	err := w.pool.QueryRow(bounded, `
-		with next as (
-		    select (select j.scheduled_at
-		              from river_job j
-		             where j.state = 'available' and j.queue = $1 and j.priority = p.priority and j.scheduled_at > now()
-		             order by j.scheduled_at
-		             limit 1) as coming,
-		           exists (select
-		              from river_job j
-		             where j.state = 'available' and j.queue = $1 and j.priority = p.priority and j.scheduled_at <= now()) as due
-		      from generate_series(1, 4) as p (priority)
-		)
-		select coalesce(extract(epoch from min(coming) - now()), $2)::double precision,
-		       case when bool_or(due)
-		            then (select pg_notify(river_schema || '.river_insert', json_build_object('queue', $1::text)::text)::text from webhook_settings)
-		       end
-		  from next`, Queue, dueInterval.Seconds()).Scan(&seconds, nil)
+	err := w.pool.QueryRow(bounded, dueStatement, Queue, dueInterval.Seconds()).Scan(&seconds, nil)
 	if err != nil {
 		return 0, fmt.Errorf("looking for due deliveries: %w", err)
 	}

@@ -110,37 +110,41 @@ type subscription struct {
 	maxAttempts int
 }
 
+// storeEventStatement stores an event that is new and returns its subscriptions. The settings are scalar
+// subqueries and not joined: a table without statistics counts as thousands of rows, and PostgreSQL would
+// compile the statement (JIT) for 40 ms each time.
+const storeEventStatement = `
+	with subscribed as materialized (
+	    select p.id as partner_id, p.partner_slug, gen_random_uuid() as delivery_id,
+	           1 + coalesce(p.max_retries, (select retry_max_attempts from webhook_settings)) as max_attempts
+	      from partner_webhooks p
+	     where p.user_id = $1
+	       and p.enabled
+	       and case when $6::uuid is null then p.enabled_events && $5::text[] else p.id = $6 end
+	), stored as (
+	    insert into webhook_events (user_id, event_id, event_type, payload, partner_ids, delivery_ids)
+	    select $1, $2, $3, $4::json,
+	           coalesce(array_agg(partner_id order by partner_slug), '{}'),
+	           coalesce(array_agg(delivery_id order by partner_slug), '{}')
+	      from subscribed
+	    on conflict (user_id, event_id) do nothing
+	    returning true
+	)
+	select exists (select from stored) as stored,
+	       subscribed.partner_id, subscribed.partner_slug, subscribed.delivery_id, subscribed.max_attempts,
+	       case when subscribed.partner_id is not null and exists (select from stored)
+	            then pg_notify((select river_schema from webhook_settings) || '.river_insert', json_build_object('queue', $7::text)::text)::text
+	       end
+	  from (select) as always
+	  left join subscribed on true
+	 order by subscribed.partner_slug`
+
 // storeEvent inserts the event, which is the gate: whoever stores it creates the jobs. It finds the
 // subscribed partners and makes the delivery ids in the same statement, and wakes the workers when the
 // transaction commits. River notifies too, but at most once in a fetch cooldown, counted from the call and
 // not from the commit, so that a second transaction's wake-up can be lost.
 func storeEvent(ctx context.Context, tx pgx.Tx, event *Event, only *uuid.UUID) (bool, []subscription, error) {
-	rows, err := tx.Query(ctx, `
-		with subscribed as materialized (
-		    select p.id as partner_id, p.partner_slug, gen_random_uuid() as delivery_id,
-		           1 + coalesce(p.max_retries, s.retry_max_attempts) as max_attempts
-		      from partner_webhooks p
-		     cross join webhook_settings s
-		     where p.user_id = $1
-		       and p.enabled
-		       and case when $6::uuid is null then p.enabled_events && $5::text[] else p.id = $6 end
-		), stored as (
-		    insert into webhook_events (user_id, event_id, event_type, payload, partner_ids, delivery_ids)
-		    select $1, $2, $3, $4::json,
-		           coalesce(array_agg(partner_id order by partner_slug), '{}'),
-		           coalesce(array_agg(delivery_id order by partner_slug), '{}')
-		      from subscribed
-		    on conflict (user_id, event_id) do nothing
-		    returning true
-		)
-		select exists (select from stored) as stored,
-		       subscribed.partner_id, subscribed.partner_slug, subscribed.delivery_id, subscribed.max_attempts,
-		       case when subscribed.partner_id is not null and exists (select from stored)
-		            then pg_notify(s.river_schema || '.river_insert', json_build_object('queue', $7::text)::text)::text
-		       end
-		  from webhook_settings s
-		  left join subscribed on true
-		 order by subscribed.partner_slug`,
+	rows, err := tx.Query(ctx, storeEventStatement,
 		event.UserID, event.ID, event.Type, string(event.Payload), partners.PatternsFor(event.Type), only, Queue)
 	if err != nil {
 		return false, nil, err
@@ -165,17 +169,20 @@ func storeEvent(ctx context.Context, tx pgx.Tx, event *Event, only *uuid.UUID) (
 	return stored, subscribed, err
 }
 
+// repeatedEventStatement reads a stored event's deliveries, and whether its type and payload are these.
+const repeatedEventStatement = `
+	select e.event_type = $3 and e.payload::text = $4,
+	       d.delivery_id, d.partner_id, coalesce(p.partner_slug, ''), coalesce(j.id, 0)
+	  from webhook_events e
+	  left join lateral unnest(e.partner_ids, e.delivery_ids) with ordinality as d (partner_id, delivery_id, place) on true
+	  left join partner_webhooks p on p.user_id = e.user_id and p.id = d.partner_id
+	  left join river_job j on j.kind = 'webhook_delivery' and j.args->>'delivery_id' = d.delivery_id::text
+	 where e.user_id = $1 and e.event_id = $2
+	 order by d.place`
+
 // repeatedEvent returns the deliveries of an event that had been stored before.
 func repeatedEvent(ctx context.Context, tx pgx.Tx, event *Event) ([]Delivery, error) {
-	rows, err := tx.Query(ctx, `
-		select e.event_type = $3 and e.payload::text = $4,
-		       d.delivery_id, d.partner_id, coalesce(p.partner_slug, ''), coalesce(j.id, 0)
-		  from webhook_events e
-		  left join lateral unnest(e.partner_ids, e.delivery_ids) with ordinality as d (partner_id, delivery_id, place) on true
-		  left join partner_webhooks p on p.user_id = e.user_id and p.id = d.partner_id
-		  left join river_job j on j.kind = 'webhook_delivery' and j.args->>'delivery_id' = d.delivery_id::text
-		 where e.user_id = $1 and e.event_id = $2
-		 order by d.place`,
+	rows, err := tx.Query(ctx, repeatedEventStatement,
 		event.UserID, event.ID, event.Type, string(event.Payload))
 	if err != nil {
 		return nil, fmt.Errorf("reading event %q: %w", event.ID, err)

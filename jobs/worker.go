@@ -139,6 +139,8 @@ type task struct {
 	final    bool     // the obstacle ends the delivery
 }
 
+const loadEventStatement = `select payload::text from webhook_events where user_id = $1 and event_id = $2`
+
 // load reads what the try needs. Its error means that the database did not answer.
 func (w *DeliveryWorker) load(ctx context.Context, job *river.Job[DeliveryArgs]) (*task, error) {
 	partner, err := w.store.GetByID(ctx, job.Args.UserID, job.Args.PartnerID)
@@ -152,7 +154,7 @@ func (w *DeliveryWorker) load(ctx context.Context, job *river.Job[DeliveryArgs])
 	}
 
 	var payload []byte
-	err = w.pool.QueryRow(ctx, `select payload::text from webhook_events where user_id = $1 and event_id = $2`,
+	err = w.pool.QueryRow(ctx, loadEventStatement,
 		job.Args.UserID, job.Args.EventID).Scan(&payload)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):

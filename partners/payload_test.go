@@ -18,7 +18,7 @@ func TestValidatePayload(t *testing.T) {
 	sized := func(size int) string { return `{"a":"` + strings.Repeat("x", size-8) + `"}` }
 	for _, accepted := range []string{
 		`{}`, " \t\r\n{ } \n", `{"a":null,"a":1}`, `{"":0}`, `{"a":"\u0000"}`, `{"a":"\ud800"}`, `{"a":"[[[{{{\"[\\"}`,
-		nested(maxDepth), sized(MaxPayload),
+		nested(maxDepth), sized(MaxPayload), `{"a":"\"` + strings.Repeat("[", 2*maxDepth) + `"}`,
 	} {
 		require.NoError(t, ValidatePayload(json.RawMessage(accepted)), "%.100s", accepted)
 	}
@@ -43,7 +43,8 @@ func TestValidatePayload(t *testing.T) {
 		nested(100_000)[:5000]: "is not JSON",
 		nested(20_000):         "is not JSON",
 		sized(MaxPayload + 1):  "at most 262144 bytes (256 KiB), and has 262145",
-		`{"a":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`: "must not nest",
+		`{"a":"\\","b":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`: "must not nest",
+		`{"a":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`:          "must not nest",
 	} {
 		requireRefused(t, ValidatePayload(json.RawMessage(text)), "payload", reason)
 	}

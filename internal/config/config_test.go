@@ -1,12 +1,8 @@
 package config
 
 import (
-	"bytes"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"log/slog"
-	"math"
 	"strings"
 	"testing"
 	"time"
@@ -225,42 +221,10 @@ func TestShownValuesCanBeReadAgain(t *testing.T) {
 	require.Equal(t, cfg, load(t, environ...))
 }
 
-func TestSecretsDoNotShow(t *testing.T) {
-	t.Parallel()
-
-	cfg := load(t, "DATABASE_URL=postgres://u:leaky@h/db", "WEBHOOK_ENCRYPTION_KEY="+testKey, "WEBHOOK_UI_USER=ada", "WEBHOOK_UI_PASSWORD=leaky")
-	for _, value := range []any{*cfg, cfg, cfg.DatabaseURL, cfg.EncryptionKey, cfg.UIPassword} {
-		for _, verb := range []string{"%v", "%+v", "%s", "%q", "%#v", "%x"} {
-			requireHidden(t, fmt.Sprintf(verb, value))
-		}
-		document, err := json.Marshal(value)
-		require.NoError(t, err)
-		requireHidden(t, string(document))
-
-		var logged bytes.Buffer
-		slog.New(slog.NewTextHandler(&logged, nil)).InfoContext(t.Context(), "leak", slog.Any("value", value))
-		slog.New(slog.NewJSONHandler(&logged, nil)).InfoContext(t.Context(), "leak", slog.Any("value", value))
-		requireHidden(t, logged.String())
-		require.Equal(t, 2, strings.Count(logged.String(), "value"))
-	}
-}
-
-// requireHidden looks for the secrets of these tests, which all have "leaky" in them, in the forms that fmt
-// and encoders give bytes.
-func requireHidden(t *testing.T, shown string) {
-	t.Helper()
-
-	for _, form := range []string{
-		"leaky", fmt.Sprintf("%x", "leaky"), "bGVha3", base64.StdEncoding.EncodeToString([]byte("leaky")), "108 101 97 107 121", "0x6c, 0x65",
-	} {
-		require.NotContains(t, shown, form)
-	}
-}
-
 func TestNoDurationOverflows(t *testing.T) {
 	t.Parallel()
 
-	for _, text := range []string{"1e300", "-1e300", "inf", "-inf", "nan", "1e300d", "infd", "nand", fmt.Sprint(uint64(math.MaxUint64)), "9999999999h"} {
+	for _, text := range []string{"1e300", "-1e300", "inf", "-inf", "nan", "1e300d", "infd", "nand", "18446744073709551615", "9999999999h"} {
 		var duration Duration
 		require.Error(t, duration.UnmarshalText([]byte(text)), text)
 	}

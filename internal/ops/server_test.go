@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -65,12 +64,19 @@ func start(t *testing.T, change ...func(*Config)) *Server {
 
 func (s *Server) at(path string) string { return "http://" + s.listener.Addr().String() + path }
 
-// do makes a request without following redirects.
-func do(t *testing.T, method, url string, header ...string) (response *http.Response, body string) {
-	t.Helper()
+// answer is what a request got.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
 
-	request, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
-	require.NoError(t, err)
+// send makes a request without following redirects. header is names and values in turn.
+func send(ctx context.Context, method, url string, header ...string) (answer, error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, http.NoBody)
+	if err != nil {
+		return answer{}, err
+	}
 	for i := 0; i < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
 	}
@@ -79,12 +85,22 @@ func do(t *testing.T, method, url string, header ...string) (response *http.Resp
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Timeout:       patience,
 	}
-	response, err = client.Do(request)
-	require.NoError(t, err)
+	response, err := client.Do(request)
+	if err != nil {
+		return answer{}, err
+	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
+	return answer{response.StatusCode, response.Header, string(content)}, err
+}
+
+// do is send for requests that must get an answer.
+func do(t *testing.T, method, url string, header ...string) answer {
+	t.Helper()
+
+	got, err := send(t.Context(), method, url, header...)
 	require.NoError(t, err)
-	return response, string(content)
+	return got
 }
 
 func TestExposed(t *testing.T) {
@@ -118,34 +134,34 @@ func TestPages(t *testing.T) {
 	t.Parallel()
 
 	server := start(t)
-	response, page := do(t, http.MethodGet, server.URL())
-	require.Equal(t, http.StatusOK, response.StatusCode)
-	require.Contains(t, response.Header.Get("Content-Type"), "text/html")
-	require.Contains(t, page, `<div id="root"`)
-	require.Equal(t, "DENY", response.Header.Get("X-Frame-Options"))
-	require.Equal(t, "nosniff", response.Header.Get("X-Content-Type-Options"))
-	require.Equal(t, "no-referrer", response.Header.Get("Referrer-Policy"))
+	got := do(t, http.MethodGet, server.URL())
+	require.Equal(t, http.StatusOK, got.status)
+	require.Contains(t, got.header.Get("Content-Type"), "text/html")
+	require.Contains(t, got.body, `<div id="root"`)
+	require.Equal(t, "DENY", got.header.Get("X-Frame-Options"))
+	require.Equal(t, "nosniff", got.header.Get("X-Content-Type-Options"))
+	require.Equal(t, "no-referrer", got.header.Get("Referrer-Policy"))
 
-	assets := regexp.MustCompile(`(?:src|href)="(/[^"]+\.(?:js|css|svg|ico))"`).FindAllStringSubmatch(page, -1)
+	assets := regexp.MustCompile(`(?:src|href)="(/[^"]+\.(?:js|css|svg|ico))"`).FindAllStringSubmatch(got.body, -1)
 	kinds := map[string]bool{}
 	for _, asset := range assets {
-		response, content := do(t, http.MethodGet, server.at(asset[1]))
-		require.Equal(t, http.StatusOK, response.StatusCode, asset[1])
-		require.NotContains(t, content, `<div id="root"`, "%s is the page itself", asset[1])
+		got := do(t, http.MethodGet, server.at(asset[1]))
+		require.Equal(t, http.StatusOK, got.status, asset[1])
+		require.NotContains(t, got.body, `<div id="root"`, "%s is the page itself", asset[1])
 		kinds[asset[1][strings.LastIndex(asset[1], "."):]] = true
 	}
 	require.Contains(t, kinds, ".js")
 	require.Contains(t, kinds, ".css")
 
-	response, states := do(t, http.MethodGet, server.at("/riverui/api/states"))
-	require.Equal(t, http.StatusOK, response.StatusCode)
-	require.Contains(t, states, `"available"`)
+	got = do(t, http.MethodGet, server.at("/riverui/api/states"))
+	require.Equal(t, http.StatusOK, got.status)
+	require.Contains(t, got.body, `"available"`)
 
-	response, _ = do(t, http.MethodGet, server.at("/"))
-	require.Equal(t, http.StatusSeeOther, response.StatusCode)
-	require.Equal(t, "/riverui/", response.Header.Get("Location"))
-	response, _ = do(t, http.MethodGet, server.at("/elsewhere"))
-	require.Equal(t, http.StatusNotFound, response.StatusCode)
+	got = do(t, http.MethodGet, server.at("/"))
+	require.Equal(t, http.StatusSeeOther, got.status)
+	require.Equal(t, "/riverui/", got.header.Get("Location"))
+	got = do(t, http.MethodGet, server.at("/elsewhere"))
+	require.Equal(t, http.StatusNotFound, got.status)
 }
 
 func TestCredentials(t *testing.T) {
@@ -156,8 +172,7 @@ func TestCredentials(t *testing.T) {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.at(path), http.NoBody)
 		require.NoError(t, err)
 		request.SetBasicAuth(user, password)
-		response, _ := do(t, http.MethodGet, server.at(path), "Authorization", request.Header.Get("Authorization"))
-		return response.StatusCode
+		return do(t, http.MethodGet, server.at(path), "Authorization", request.Header.Get("Authorization")).status
 	}
 	require.Equal(t, http.StatusOK, get("/riverui/", "ada", "hunter2"))
 	for _, wrong := range [][2]string{{"ada", ""}, {"", ""}, {"", "hunter2"}, {"ada", "hunter"}, {"ada", "hunter22"}, {"Ada", "hunter2"}, {"hunter2", "ada"}} {
@@ -165,27 +180,27 @@ func TestCredentials(t *testing.T) {
 			require.Equal(t, http.StatusUnauthorized, get(path, wrong[0], wrong[1]), "%s %s", path, wrong)
 		}
 	}
-	response, page := do(t, http.MethodGet, server.at("/riverui/"))
-	require.Equal(t, http.StatusUnauthorized, response.StatusCode)
-	require.Contains(t, response.Header.Get("WWW-Authenticate"), "Basic ")
-	require.NotContains(t, page, "hunter2")
-	response, _ = do(t, http.MethodGet, server.at("/healthz"))
-	require.Equal(t, http.StatusOK, response.StatusCode, "a health check has no credentials")
+	got := do(t, http.MethodGet, server.at("/riverui/"))
+	require.Equal(t, http.StatusUnauthorized, got.status)
+	require.Contains(t, got.header.Get("WWW-Authenticate"), "Basic ")
+	require.NotContains(t, got.body, "hunter2")
+	got = do(t, http.MethodGet, server.at("/healthz"))
+	require.Equal(t, http.StatusOK, got.status, "a health check has no credentials")
 }
 
 func TestHealth(t *testing.T) {
 	t.Parallel()
 
-	response, body := do(t, http.MethodGet, start(t).at("/healthz"))
-	require.Equal(t, http.StatusOK, response.StatusCode)
-	require.Equal(t, "ok\n", body)
+	got := do(t, http.MethodGet, start(t).at("/healthz"))
+	require.Equal(t, http.StatusOK, got.status)
+	require.Equal(t, "ok\n", got.body)
 
 	nowhere, err := pgxpool.New(t.Context(), "postgres://leaky:leaky@127.0.0.1:1/nowhere")
 	require.NoError(t, err)
 	t.Cleanup(nowhere.Close)
-	response, body = do(t, http.MethodGet, start(t, func(cfg *Config) { cfg.Pool = nowhere }).at("/healthz"))
-	require.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
-	require.Equal(t, "the database does not answer\n", body)
+	got = do(t, http.MethodGet, start(t, func(cfg *Config) { cfg.Pool = nowhere }).at("/healthz"))
+	require.Equal(t, http.StatusServiceUnavailable, got.status)
+	require.Equal(t, "the database does not answer\n", got.body)
 }
 
 func TestOtherSitesAreRefused(t *testing.T) {
@@ -200,74 +215,14 @@ func TestOtherSitesAreRefused(t *testing.T) {
 		{"Origin", "null"},
 	} {
 		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
-			response, _ := do(t, method, pause, header...)
-			require.Equal(t, http.StatusForbidden, response.StatusCode, "%s %v", method, header)
+			got := do(t, method, pause, header...)
+			require.Equal(t, http.StatusForbidden, got.status, "%s %v", method, header)
 		}
 	}
 	// River UI itself, and programs that are no browser, get through to its API.
 	for _, header := range [][]string{nil, {"Sec-Fetch-Site", "same-origin"}, {"Origin", "http://" + server.listener.Addr().String()}} {
-		response, body := do(t, http.MethodPut, pause, header...)
-		require.Equal(t, http.StatusNotFound, response.StatusCode, "there is no such queue: %s", body)
-		require.Contains(t, body, "webhooks")
+		got := do(t, http.MethodPut, pause, header...)
+		require.Equal(t, http.StatusNotFound, got.status, "there is no such queue: %s", got.body)
+		require.Contains(t, got.body, "webhooks")
 	}
-}
-
-func TestRunEndsWithItsContext(t *testing.T) {
-	t.Parallel()
-
-	server := listen(t)
-	stop, ended := run(t, server)
-	response, _ := do(t, http.MethodGet, server.at("/healthz"))
-	require.Equal(t, http.StatusOK, response.StatusCode)
-	stop()
-	select {
-	case err := <-ended:
-		require.NoError(t, err)
-	case <-time.After(patience):
-		require.Fail(t, "still running")
-	}
-	_, err := new(net.Dialer).DialContext(t.Context(), "tcp", server.listener.Addr().String())
-	require.Error(t, err)
-}
-
-// Run returns when the last answer is out, and not when it begins to stop.
-func TestRunFinishesWhatItAnswers(t *testing.T) {
-	t.Parallel()
-
-	server := listen(t)
-	asked, stopping, release := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	server.http.RegisterOnShutdown(func() { close(stopping) })
-	server.http.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		close(asked)
-		<-release
-		_, _ = io.WriteString(w, "the last words")
-	})
-	stop, ended := run(t, server)
-
-	answered := make(chan string, 1)
-	go func() {
-		_, body := do(t, http.MethodGet, server.at("/"))
-		answered <- body
-	}()
-	<-asked
-	stop()
-	<-stopping
-	select {
-	case <-ended:
-		require.Fail(t, "it ended while an answer was under way")
-	case <-time.After(100 * time.Millisecond):
-	}
-	close(release)
-	require.Equal(t, "the last words", <-answered)
-	require.NoError(t, <-ended)
-}
-
-func TestRunWithoutListener(t *testing.T) {
-	t.Parallel()
-
-	server := listen(t)
-	require.NoError(t, server.listener.Close())
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	require.ErrorContains(t, server.Run(ctx), "serving pages")
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -219,7 +218,7 @@ func TestJSONOutput(t *testing.T) {
 	require.Equal(t, time.Date(2026, 5, 6, 5, 8, 9, 10e6, time.UTC), printed.Time)
 	require.Equal(t, "msg_1", printed.WebhookID)
 	require.Equal(t, "call.completed", printed.EventType)
-	require.Equal(t, `{"zebra":1,"alpha":2.50,"big":12345678901234567890}`, string(printed.Body)) //nolint:testifylint // to the byte
+	require.Equal(t, `{"zebra":1,"alpha":2.50,"big":12345678901234567890}`, string(printed.Body))
 	require.Empty(t, printed.RawBody)
 	require.True(t, strings.HasPrefix(printed.RemoteAddr, "127.0.0.1:"), printed.RemoteAddr)
 
@@ -241,6 +240,6 @@ func TestDelayEndsWithTheRequest(t *testing.T) {
 	if response != nil {
 		_ = response.Body.Close()
 	}
-	require.True(t, errors.Is(err, context.DeadlineExceeded), err)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
 	// The server's Close in the cleanup waits for its handlers.
 }
