@@ -67,6 +67,7 @@ check-generated: ## Fail if something generated is stale.
 .PHONY: bench-smoke
 bench-smoke: ## Run each benchmark once, at a small size.
 	go run ./bench latency --events 100
+	go run ./bench throughput --deliveries 1000 --rounds 1
 	go test -run '^$$' -bench . -benchtime 1x ./...
 
 $(TOOLS)/golangci-lint:

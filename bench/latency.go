@@ -40,7 +40,7 @@ func (c *latencyCommand) Run(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
-	if err := s.startWorker("1"); err != nil {
+	if _, err := s.startWorker("1"); err != nil {
 		return err
 	}
 	enqueuer, err := jobs.NewEnqueuer(nil)

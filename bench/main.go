@@ -2,6 +2,7 @@
 // worker processes of the real binary, and a receiver, all on this machine.
 //
 //	go run ./bench latency --events 1000
+//	go run ./bench throughput --batch-sizes 10,50,200,1000
 package main
 
 import (
@@ -16,7 +17,8 @@ import (
 
 // commandLine has one field a benchmark.
 type commandLine struct {
-	Latency latencyCommand `cmd:"" help:"Time from an event's commit to its arrival at the partner, on an idle system."`
+	Latency    latencyCommand    `cmd:"" help:"Time from an event's commit to its arrival at the partner, on an idle system."`
+	Throughput throughputCommand `cmd:"" help:"Deliveries a second of one worker that drains a backlog."`
 }
 
 func main() {

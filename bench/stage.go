@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -114,15 +115,16 @@ func (s *stage) receive(ctx context.Context, handler http.HandlerFunc) error {
 	return nil
 }
 
-// startWorker starts one worker process, which logs warnings and worse.
-func (s *stage) startWorker(instance string) error {
+// startWorker starts one worker process, which logs warnings and worse, and returns what stops it; Close
+// stops it too.
+func (s *stage) startWorker(instance string, environ ...string) (stop func() error, err error) {
 	worker := exec.Command(s.binary, "work", "--instance", instance) //nolint:gosec,noctx // a path of our own; stopped by its closer
-	worker.Env = append(slices.Clone(s.env), "LOG_LEVEL=WARNING")
+	worker.Env = append(append(slices.Clone(s.env), "LOG_LEVEL=WARNING"), environ...)
 	worker.Stderr = os.Stderr
 	if err := worker.Start(); err != nil {
-		return fmt.Errorf("starting a worker: %w", err)
+		return nil, fmt.Errorf("starting a worker: %w", err)
 	}
-	s.closers = append(s.closers, func() error {
+	stop = sync.OnceValue(func() error {
 		if err := worker.Process.Signal(syscall.SIGTERM); err != nil {
 			return fmt.Errorf("stopping a worker: %w", err)
 		}
@@ -131,5 +133,6 @@ func (s *stage) startWorker(instance string) error {
 		}
 		return nil
 	})
-	return nil
+	s.closers = append(s.closers, stop)
+	return stop, nil
 }
