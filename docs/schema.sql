@@ -41,6 +41,7 @@ CREATE TABLE public.partner_webhooks (
     max_retries smallint,
     enabled boolean DEFAULT true NOT NULL,
     disabled_reason text,
+    paused_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT partner_webhooks_custom_payload_fields_object CHECK ((json_typeof(custom_payload_fields) = 'object'::text)),
@@ -78,6 +79,8 @@ COMMENT ON COLUMN public.partner_webhooks.max_retries IS 'How many times a faile
 COMMENT ON COLUMN public.partner_webhooks.enabled IS 'Whether events are enqueued for the partner and its waiting deliveries are sent.';
 
 COMMENT ON COLUMN public.partner_webhooks.disabled_reason IS 'Why the partner is disabled, in words; null while it is enabled.';
+
+COMMENT ON COLUMN public.partner_webhooks.paused_at IS 'Since when its deliveries are held back, without using tries; null while they are sent. Events are enqueued for it meanwhile.';
 
 COMMENT ON COLUMN public.partner_webhooks.created_at IS 'When the partner was added.';
 

@@ -162,6 +162,27 @@ func (d *Deliveries) Payload(ctx context.Context, userID, eventID string) (json.
 	return payload, nil
 }
 
+// ReleaseTx makes the deliveries of a partner due that were put off, for its pause or for trouble of the
+// workers' own, and returns how many. Those that wait for their next try keep waiting.
+func (d *Deliveries) ReleaseTx(ctx context.Context, tx pgx.Tx, userID string, partnerID uuid.UUID) (int64, error) {
+	// The containment operator finds them by River's index on args.
+	tag, err := tx.Exec(ctx, `
+		update river_job
+		   set state = 'available', scheduled_at = now()
+		 where kind = 'webhook_delivery'
+		   and state = 'scheduled'
+		   and args @> jsonb_build_object('user_id', $1::text, 'partner_id', $2::text)`, userID, partnerID.String())
+	if err != nil {
+		return 0, fmt.Errorf("releasing deliveries: %w", err)
+	}
+	_, err = tx.Exec(ctx, `
+		select pg_notify(river_schema || '.river_insert', json_build_object('queue', $1::text)::text) from webhook_settings`, Queue)
+	if err != nil {
+		return 0, fmt.Errorf("waking the workers: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}
+
 // Cancel ends a delivery that waits or runs, and puts that on record as done by client, if record is set.
 // One that has ended already stays as it is. It returns the state before. Its error wraps [ErrNotFound] if
 // there is none.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -130,6 +131,42 @@ func TestRunnerRetriesInTimeAndGivesUp(t *testing.T) {
 		require.Equal(t, jobs.OutcomeFailed, attempt.Outcome)
 	}
 	require.Len(t, b.attempts(t, delivery), 6)
+}
+
+func TestRunnerHoldsBackWhatIsForAPausedPartner(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	e := newEndpoint(t, status(http.StatusOK))
+	b.partner(t, user, "acme", e.URL, "*")
+	paused, err := b.store.Pause(t.Context(), user, "acme")
+	require.NoError(t, err)
+	require.NotNil(t, paused.PausedAt)
+	b.run(t, nil)
+	delivery := b.enqueue(t, completed("e1"))[0]
+
+	require.Eventually(t, func() bool {
+		return b.count(t, "river_job where id = $1 and state = 'scheduled'", delivery.JobID) == 1
+	}, waitFor, look)
+	state := b.get(t, delivery)
+	require.Equal(t, jobs.StatusPending, state.Status)
+	require.Zero(t, state.AttemptCount, "no try is used")
+	require.Greater(t, time.Until(*state.NextAttemptAt), 50*time.Second)
+	require.Empty(t, e.received())
+	require.Empty(t, b.attempts(t, delivery))
+
+	deliveries, err := jobs.NewDeliveries(b.pool)
+	require.NoError(t, err)
+	require.NoError(t, pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+		resumed, err := b.store.ResumeTx(t.Context(), tx, user, "acme")
+		if err != nil {
+			return err
+		}
+		released, err := deliveries.ReleaseTx(t.Context(), tx, user, resumed.ID)
+		require.EqualValues(t, 1, released)
+		return err
+	}))
+	b.await(t, delivery, jobs.StatusDelivered)
+	require.Len(t, e.received(), 1)
 }
 
 func TestRunnerDrains(t *testing.T) {

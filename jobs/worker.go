@@ -25,6 +25,10 @@ const (
 	// timeoutMargin is what River gives a delivery beyond WORKER_TIMEOUT, for the writing around it.
 	timeoutMargin = 10 * time.Second
 
+	// A delivery to a paused partner looks again after minHold to maxHold, if nothing releases it before.
+	minHold = time.Minute
+	maxHold = time.Hour
+
 	// A delivery that could not be begun for trouble of our own comes again after minSnooze to maxSnooze.
 	minSnooze = 5 * time.Second
 	maxSnooze = 30 * time.Second
@@ -97,6 +101,9 @@ func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs])
 	if err != nil {
 		return w.putOff(ctx, job, err)
 	}
+	if task.held > 0 {
+		return river.JobSnooze(task.held)
+	}
 	attempt := w.newAttempt(job)
 	if task.obstacle != nil {
 		return w.conclude(ctx, job, attempt, task.obstacle, nil, task.final)
@@ -135,8 +142,9 @@ type task struct {
 	partner  *partners.Partner
 	secrets  []partners.Secret
 	payload  []byte
-	obstacle *Verdict // set: there is nothing to send
-	final    bool     // the obstacle ends the delivery
+	obstacle *Verdict      // set: there is nothing to send
+	final    bool          // the obstacle ends the delivery
+	held     time.Duration // not 0: the partner is paused, look again after this time
 }
 
 const loadEventStatement = `select payload::text from webhook_events where user_id = $1 and event_id = $2`
@@ -151,6 +159,8 @@ func (w *DeliveryWorker) load(ctx context.Context, job *river.Job[DeliveryArgs])
 		return nil, err
 	case !partner.Enabled:
 		return ended("the partner is disabled" + because(partner.DisabledReason)), nil
+	case partner.PausedAt != nil:
+		return &task{held: holdFor(w.now().Sub(*partner.PausedAt))}, nil
 	}
 
 	var payload []byte
@@ -173,6 +183,13 @@ func (w *DeliveryWorker) load(ctx context.Context, job *river.Job[DeliveryArgs])
 		secrets[i] = valid[i].Secret
 	}
 	return &task{partner: partner, secrets: secrets, payload: payload}, nil
+}
+
+// holdFor is how long to hold a delivery back whose partner has been paused for the time given: as long
+// again, so that a long pause costs few looks, and spread, so that not all look at once.
+func holdFor(paused time.Duration) time.Duration {
+	hold := min(max(paused, minHold), maxHold)
+	return hold + rand.N(hold/4) //nolint:gosec // no secret depends on it
 }
 
 // because is empty if nobody gave a reason.

@@ -11,6 +11,7 @@ create table partner_webhooks (
     max_retries            smallint,
     enabled                boolean      not null default true,
     disabled_reason        text,
+    paused_at              timestamptz,
     created_at             timestamptz  not null default now(),
     updated_at             timestamptz  not null default now(),
 
@@ -40,6 +41,7 @@ comment on column partner_webhooks.custom_payload_fields is 'JSON object whose m
 comment on column partner_webhooks.max_retries is 'How many times a failed delivery to this partner is tried again; null: webhook_settings.retry_max_attempts.';
 comment on column partner_webhooks.enabled is 'Whether events are enqueued for the partner and its waiting deliveries are sent.';
 comment on column partner_webhooks.disabled_reason is 'Why the partner is disabled, in words; null while it is enabled.';
+comment on column partner_webhooks.paused_at is 'Since when its deliveries are held back, without using tries; null while they are sent. Events are enqueued for it meanwhile.';
 comment on column partner_webhooks.created_at is 'When the partner was added.';
 comment on column partner_webhooks.updated_at is 'When the row last changed.';
 

@@ -20,18 +20,6 @@ func ExamplePatternsFor() {
 	// call.completed.*
 }
 
-func ExampleSubscribes() {
-	enabledEvents := []string{"call.*", "booking.created"}
-	for _, eventType := range []string{"call.completed", "booking.created", "booking.cancelled", "call"} {
-		fmt.Fprintln(os.Stdout, eventType, partners.Subscribes(enabledEvents, eventType))
-	}
-	// Output:
-	// call.completed true
-	// booking.created true
-	// booking.cancelled false
-	// call false
-}
-
 func ExampleRenderBody() {
 	payload := json.RawMessage(`{"zebra":1,"alpha":2.50,"big":12345678901234567890}`)
 	fields := json.RawMessage(`{"brand":"AcmeVoice","alpha":"the event's own goes first"}`)

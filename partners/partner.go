@@ -20,6 +20,7 @@ type Partner struct {
 	MaxRetries          *int            `json:"max_retries"` // nil: as configured for all
 	Enabled             bool            `json:"enabled"`
 	DisabledReason      *string         `json:"disabled_reason"`
+	PausedAt            *time.Time      `json:"paused_at"` // nil: its deliveries are sent
 	CreatedAt           time.Time       `json:"created_at"`
 	UpdatedAt           time.Time       `json:"updated_at"`
 

@@ -39,12 +39,12 @@ type querier interface {
 
 // columns are what scan reads, in its order.
 const columns = `id, user_id, partner_name, partner_slug, url, enabled_events, custom_payload_fields,
-       max_retries, enabled, disabled_reason, created_at, updated_at, secret_key_id, secret_ciphertext`
+       max_retries, enabled, disabled_reason, paused_at, created_at, updated_at, secret_key_id, secret_ciphertext`
 
 func scan(row pgx.CollectableRow) (*Partner, error) {
 	var p Partner
 	err := row.Scan(&p.ID, &p.UserID, &p.Name, &p.Slug, &p.URL, &p.EnabledEvents, &p.CustomPayloadFields,
-		&p.MaxRetries, &p.Enabled, &p.DisabledReason, &p.CreatedAt, &p.UpdatedAt, &p.sealed.keyID, &p.sealed.ciphertext)
+		&p.MaxRetries, &p.Enabled, &p.DisabledReason, &p.PausedAt, &p.CreatedAt, &p.UpdatedAt, &p.sealed.keyID, &p.sealed.ciphertext)
 	return &p, err
 }
 
@@ -195,6 +195,28 @@ func (s *Store) Disable(ctx context.Context, userID, slug, reason string) (*Part
 		   set enabled = false, disabled_reason = $3, updated_at = now()
 		 where user_id = $1 and partner_slug = $2
 		returning `+columns, userID, slug, reason)
+	return partner, reading(slug, err)
+}
+
+// Pause holds a partner's deliveries back, without using tries; events are enqueued for it meanwhile. Its
+// error wraps [ErrNotFound] if there is none.
+func (s *Store) Pause(ctx context.Context, userID, slug string) (*Partner, error) {
+	partner, err := queryOne(ctx, s.pool, `
+		update partner_webhooks
+		   set paused_at = coalesce(paused_at, now()), updated_at = now()
+		 where user_id = $1 and partner_slug = $2
+		returning `+columns, userID, slug)
+	return partner, reading(slug, err)
+}
+
+// ResumeTx lets a paused partner's deliveries go again; package jobs releases those that were held back.
+// Its error wraps [ErrNotFound] if there is none.
+func (s *Store) ResumeTx(ctx context.Context, tx pgx.Tx, userID, slug string) (*Partner, error) {
+	partner, err := queryOne(ctx, tx, `
+		update partner_webhooks
+		   set paused_at = null, updated_at = now()
+		 where user_id = $1 and partner_slug = $2
+		returning `+columns, userID, slug)
 	return partner, reading(slug, err)
 }
 

@@ -1,7 +1,5 @@
 package partners
 
-import "slices"
-
 // PatternsFor lists every entry of enabled_events that subscribes to eventType: the type itself, "*", and
 // for a type a.b.c "a.*" and "a.b.*". A partner is subscribed if it has one of them, so that SQL can ask
 // with the array overlap operator (&&).
@@ -13,11 +11,4 @@ func PatternsFor(eventType string) []string {
 		}
 	}
 	return patterns
-}
-
-// Subscribes says whether enabledEvents has an entry for eventType.
-func Subscribes(enabledEvents []string, eventType string) bool {
-	return slices.ContainsFunc(PatternsFor(eventType), func(pattern string) bool {
-		return slices.Contains(enabledEvents, pattern)
-	})
 }

@@ -62,6 +62,11 @@ func TestPartnerCommands(t *testing.T) {
 	require.Contains(t, terminal.ok(t, "partner", "show", "--user", "u", "acme").stdout, "moving house")
 	terminal.ok(t, "partner", "enable", "--user", "u", "acme")
 
+	terminal.ok(t, "partner", "pause", "--user", "u", "acme")
+	require.Contains(t, terminal.ok(t, "partner", "list", "--user", "u").stdout, "paused")
+	require.Contains(t, terminal.ok(t, "partner", "resume", "--user", "u", "acme").stderr, "0 deliveries released")
+	require.Contains(t, terminal.ok(t, "partner", "list", "--user", "u").stdout, "enabled")
+
 	var rotated map[string]string
 	terminal.json(t, &rotated, "partner", "rotate-secret", "--user", "u", "acme")
 	revealed := terminal.ok(t, "partner", "show", "--user", "u", "acme", "--reveal").stdout

@@ -22,6 +22,8 @@ type partnerCommand struct {
 	Update       partnerUpdateCommand  `cmd:"" help:"Change a partner."`
 	Enable       partnerEnableCommand  `cmd:"" help:"Let a disabled partner receive again."`
 	Disable      partnerDisableCommand `cmd:"" help:"Stop a partner from receiving; its waiting deliveries are cancelled when they come due."`
+	Pause        partnerPauseCommand   `cmd:"" help:"Hold a partner's deliveries back; events are enqueued meanwhile, and no tries are used."`
+	Resume       partnerResumeCommand  `cmd:"" help:"Let a paused partner's deliveries go."`
 	RotateSecret partnerRotateCommand  `cmd:"" help:"Give a partner a new secret; the old one signs too for a while."`
 	Test         partnerTestCommand    `cmd:"" help:"Send a partner a test event and wait for its answer."`
 	Delete       partnerDeleteCommand  `cmd:"" help:"Delete a partner; its waiting deliveries are cancelled when they come due."`
@@ -170,10 +172,13 @@ func (c *partnerListCommand) Run(a *app) error {
 }
 
 func state(partner *partners.Partner) string {
-	if partner.Enabled {
-		return "enabled"
+	switch {
+	case !partner.Enabled:
+		return "disabled"
+	case partner.PausedAt != nil:
+		return "paused"
 	}
-	return "disabled"
+	return "enabled"
 }
 
 type partnerShowCommand struct {
@@ -319,6 +324,57 @@ func (c *partnerDisableCommand) Run(a *app) error {
 	return a.changePartner(func(store *partners.Store) (*partners.Partner, error) {
 		return store.Disable(a.ctx, c.User, c.Slug, c.Reason)
 	}, "disabled")
+}
+
+type partnerPauseCommand struct{ onePartner }
+
+// Run pauses a partner.
+func (c *partnerPauseCommand) Run(a *app) error {
+	return a.changePartner(func(store *partners.Store) (*partners.Partner, error) {
+		return store.Pause(a.ctx, c.User, c.Slug)
+	}, "paused")
+}
+
+type partnerResumeCommand struct{ onePartner }
+
+// resumeAgain is when resume releases a second time: a worker that looked just before the partner was
+// resumed puts its delivery off just after.
+const resumeAgain = time.Second
+
+// Run resumes a partner and releases what was held back.
+func (c *partnerResumeCommand) Run(a *app) error {
+	return a.withStore(func(store *partners.Store, pool *pgxpool.Pool) error {
+		deliveries, err := jobs.NewDeliveries(pool)
+		if err != nil {
+			return err
+		}
+		resume := func() (released int64, err error) {
+			err = pgx.BeginFunc(a.ctx, pool, func(tx pgx.Tx) error {
+				partner, err := store.ResumeTx(a.ctx, tx, c.User, c.Slug)
+				if err != nil {
+					return err
+				}
+				released, err = deliveries.ReleaseTx(a.ctx, tx, c.User, partner.ID)
+				return err
+			})
+			return released, err
+		}
+		released, err := resume()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-a.ctx.Done():
+			return fmt.Errorf("resumed, but perhaps not all deliveries were released: %w", a.ctx.Err())
+		case <-time.After(resumeAgain):
+		}
+		late, err := resume()
+		if err != nil {
+			return err
+		}
+		a.say("partner %s resumed; %d deliveries released", c.Slug, released+late)
+		return nil
+	})
 }
 
 type partnerDeleteCommand struct {
