@@ -36,8 +36,8 @@ func TestPlansAreCheap(t *testing.T) {
 		require.NoError(t, pool.QueryRow(t.Context(), "explain (format json) "+statement.sql, statement.args...).Scan(&plan), name)
 		var decoded []struct {
 			Plan struct {
-				Cost float64 `json:"Total Cost"` //nolint:tagliatelle // PostgreSQL's name
-			}
+				Cost float64 `json:"Total Cost"`
+			} `json:"Plan"`
 		}
 		require.NoError(t, json.Unmarshal(plan, &decoded))
 		require.Less(t, decoded[0].Plan.Cost, 5000.0, "%s: %s", name, plan)

@@ -348,19 +348,17 @@ func (c *partnerResumeCommand) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		resume := func() (released int64, err error) {
-			err = pgx.BeginFunc(a.ctx, pool, func(tx pgx.Tx) error {
-				partner, err := store.ResumeTx(a.ctx, tx, c.User, c.Slug)
-				if err != nil {
-					return err
-				}
-				released, err = deliveries.ReleaseTx(a.ctx, tx, c.User, partner.ID)
+		var (
+			partner        *partners.Partner
+			released, late int64
+		)
+		if err := pgx.BeginFunc(a.ctx, pool, func(tx pgx.Tx) error {
+			if partner, err = store.ResumeTx(a.ctx, tx, c.User, c.Slug); err != nil {
 				return err
-			})
-			return released, err
-		}
-		released, err := resume()
-		if err != nil {
+			}
+			released, err = deliveries.ReleaseTx(a.ctx, tx, c.User, partner.ID)
+			return err
+		}); err != nil {
 			return err
 		}
 		select {
@@ -368,8 +366,10 @@ func (c *partnerResumeCommand) Run(a *app) error {
 			return fmt.Errorf("resumed, but perhaps not all deliveries were released: %w", a.ctx.Err())
 		case <-time.After(resumeAgain):
 		}
-		late, err := resume()
-		if err != nil {
+		if err := pgx.BeginFunc(a.ctx, pool, func(tx pgx.Tx) error {
+			late, err = deliveries.ReleaseTx(a.ctx, tx, c.User, partner.ID)
+			return err
+		}); err != nil {
 			return err
 		}
 		a.say("partner %s resumed; %d deliveries released", c.Slug, released+late)
