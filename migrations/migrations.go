@@ -81,8 +81,8 @@ func Down(ctx context.Context, pool *pgxpool.Pool, steps int, logger *slog.Logge
 			return fmt.Errorf("reading the schema version: %w", err)
 		}
 		target := int32(0)
-		if steps >= 0 {
-			target = max(current-int32(steps), 0) //nolint:gosec // a number of files
+		if steps >= 0 && steps < int(current) {
+			target = current - int32(steps) //nolint:gosec // less than the number of files
 		}
 		return describe(migrator.MigrateTo(ctx, target))
 	})

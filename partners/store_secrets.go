@@ -81,7 +81,7 @@ func (s *Store) rotated(partner *Partner, secret Secret, overlap time.Duration, 
 		}
 	}
 	if len(secrets) > maxValidSecrets {
-		return sealed{}, invalid("secret", "", "can't be rotated: %d secrets of this partner are still valid; end them at once with --expire-now", len(valid))
+		return sealed{}, invalid("secret", "", "can't be rotated: %d secrets of this partner are still valid; end them at once with an overlap of 0", len(valid))
 	}
 	return s.keyring.seal(partner.ID, secrets)
 }

@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// Limits, in characters unless said otherwise; the database's constraints are the same.
+// Limits, in characters unless said otherwise. The database's constraints hold most of them too.
 const (
 	MaxUserID       = 255
 	MaxEventType    = 128

@@ -110,7 +110,7 @@ func (s *Server) URL() string { return "http://" + s.listener.Addr().String() + 
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
 	if err := s.ui.Start(ctx); err != nil {
-		return fmt.Errorf("starting River UI: %w", err)
+		return errors.Join(fmt.Errorf("starting River UI: %w", err), s.listener.Close())
 	}
 	drained := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
