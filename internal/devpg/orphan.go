@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -94,7 +95,7 @@ func (d *dataDir) stopOrphan(ctx context.Context, logger *slog.Logger) error {
 
 		for deadline := time.Now().Add(step.timeout); time.Now().Before(deadline); {
 			if !isServerOn(ctx, pid, d.pgdata()) {
-				return nil
+				return d.disownPidFile(pid)
 			}
 
 			if err := pause(ctx, 20*time.Millisecond); err != nil {
@@ -124,8 +125,8 @@ func (d *dataDir) postmaster() int {
 }
 
 // disownPidFile deals with a postmaster.pid whose process id is now that of a
-// program that has nothing to do with PostgreSQL. PostgreSQL would refuse to
-// start. It ignores its parent's id, though, so that is written there; without
+// program that has nothing to do with PostgreSQL, or of a dead server that
+// nobody has waited for yet. PostgreSQL would refuse to start. It ignores its parent's id, though, so that is written there; without
 // the file it would not notice remaining processes of the dead server, by the
 // shared memory that the file names.
 func (d *dataDir) disownPidFile(pid int) error {
@@ -137,6 +138,10 @@ func (d *dataDir) disownPidFile(pid int) error {
 
 	// Not through a link: root writes into another account's directory here.
 	file, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the server removed it when it ended
+	}
+
 	if err != nil {
 		return fmt.Errorf("opening a stale postmaster.pid: %w", err)
 	}
