@@ -272,7 +272,11 @@ CREATE VIEW public.webhook_delivery_queue AS
         END AS status,
     (j.attempt)::integer AS attempt_count,
     (j.max_attempts)::integer AS max_attempts,
-    COALESCE(((j.metadata -> 'output'::text) ->> 'error'::text), (j.errors[array_upper(j.errors, 1)] ->> 'error'::text)) AS last_error,
+        CASE
+            WHEN (j.state = 'completed'::public.river_job_state) THEN NULL::text
+            WHEN (j.state = 'cancelled'::public.river_job_state) THEN COALESCE(((j.metadata -> 'output'::text) ->> 'error'::text), (j.errors[array_upper(j.errors, 1)] ->> 'error'::text))
+            ELSE (j.errors[array_upper(j.errors, 1)] ->> 'error'::text)
+        END AS last_error,
     ((j.metadata -> 'output'::text) ->> 'error_kind'::text) AS last_error_kind,
     (((j.metadata -> 'output'::text) ->> 'response_status'::text))::integer AS last_response_status,
         CASE

@@ -30,6 +30,11 @@ const (
 	StatusCancelled  Status = "cancelled"   // ended by hand, or because its partner is gone
 )
 
+// Statuses lists all statuses.
+func Statuses() []Status {
+	return []Status{StatusPending, StatusProcessing, StatusFailed, StatusDelivered, StatusDeadLetter, StatusCancelled}
+}
+
 // Ended says whether nothing more happens to a delivery of this status by itself.
 func (s Status) Ended() bool {
 	return s == StatusDelivered || s == StatusDeadLetter || s == StatusCancelled

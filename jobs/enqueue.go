@@ -68,7 +68,7 @@ func (e *Enqueuer) EnqueueCallOutcomeTx(
 	return e.EnqueueTx(ctx, tx, event)
 }
 
-// EnqueueTestTx sends an event to one partner, whatever it is subscribed to.
+// EnqueueTestTx sends an event to one partner, whatever it is subscribed to, in a single try.
 func (e *Enqueuer) EnqueueTestTx(ctx context.Context, tx pgx.Tx, event *Event, partnerID uuid.UUID) (*Delivery, error) {
 	deliveries, err := e.enqueue(ctx, tx, event, &partnerID, TriggerTest)
 	if err != nil {
@@ -116,7 +116,7 @@ type subscription struct {
 const storeEventStatement = `
 	with subscribed as materialized (
 	    select p.id as partner_id, p.partner_slug, gen_random_uuid() as delivery_id,
-	           1 + coalesce(p.max_retries, (select retry_max_attempts from webhook_settings)) as max_attempts
+	           case when $6::uuid is null then 1 + coalesce(p.max_retries, (select retry_max_attempts from webhook_settings)) else 1 end as max_attempts
 	      from partner_webhooks p
 	     where p.user_id = $1
 	       and p.enabled

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -131,6 +132,24 @@ func TestRunnerRetriesInTimeAndGivesUp(t *testing.T) {
 		require.Equal(t, jobs.OutcomeFailed, attempt.Outcome)
 	}
 	require.Len(t, b.attempts(t, delivery), 6)
+}
+
+func TestRunnerForgetsTheErrorOfADeliveredOne(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var calls atomic.Int32
+	e := newEndpoint(t, func(w http.ResponseWriter, _ *http.Request) {
+		if calls.Add(1) == 1 {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	b.partner(t, user, "acme", e.URL, "*")
+	b.run(t, nil)
+	state := b.await(t, b.enqueue(t, completed("e1"))[0], jobs.StatusDelivered)
+	require.Equal(t, 2, state.AttemptCount)
+	require.Equal(t, 200, *state.LastResponseStatus)
+	require.Nil(t, state.LastError)
+	require.Nil(t, state.LastErrorKind)
 }
 
 func TestRunnerHoldsBackWhatIsForAPausedPartner(t *testing.T) {

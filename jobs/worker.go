@@ -235,6 +235,9 @@ func (w *DeliveryWorker) report(ctx context.Context, job *river.Job[DeliveryArgs
 		return
 	}
 	attrs = append(attrs, slog.String("error_kind", string(*attempt.ErrorKind)), slog.String("error", *attempt.Error))
+	if *attempt.ErrorKind == partners.KindBlocked {
+		attrs = append(attrs, slog.String("see", "WEBHOOK_ALLOW_NETWORKS and WEBHOOK_ALLOW_PORTS"))
+	}
 	switch {
 	case attempt.Outcome == OutcomeFailed && !final && job.Attempt >= job.MaxAttempts:
 		w.logger.LogAttrs(ctx, slog.LevelError, "delivery is a dead letter", attrs...)

@@ -113,24 +113,28 @@ func TestQueueStatus(t *testing.T) {
 		tx, err := pool.Begin(t.Context())
 		require.NoError(t, err)
 		_, err = tx.Exec(t.Context(), `
-			insert into river_job (kind, queue, state, attempt, max_attempts, args, metadata, finalized_at)
+			insert into river_job (kind, queue, state, attempt, max_attempts, args, metadata, errors, finalized_at)
 			values ('webhook_delivery', 'webhooks', $1::text::river_job_state, $2, 6,
 			        '{"delivery_id": "d", "user_id": "anna", "event_type": "call.completed"}',
 			        '{"output": {"error": "it answered 503", "error_kind": "http_status", "response_status": 503}}',
+			        array['{"error": "it answered 503"}'::jsonb],
 			        case when $1 in ('completed', 'discarded', 'cancelled') then now() end),
-			       ('another_kind', 'default', 'available', 0, 6, '{}', '{}', null)`, tt.state, tt.attempt)
+			       ('another_kind', 'default', 'available', 0, 6, '{}', '{}', null, null)`, tt.state, tt.attempt)
 		require.NoError(t, err)
 		var (
-			status, lastError string
-			attempts, answer  int
-			due               *string
+			status           string
+			attempts, answer int
+			lastError, due   *string
 		)
 		require.NoError(t, tx.QueryRow(t.Context(), `
 			select status, attempt_count, last_error, last_response_status, next_attempt_at::text
 			  from webhook_delivery_queue where "userId" = 'anna'`).Scan(&status, &attempts, &lastError, &answer, &due))
 		require.Equal(t, tt.want, status, tt.state)
 		require.Equal(t, tt.attempt, attempts)
-		require.Equal(t, "it answered 503", lastError)
+		require.Equal(t, tt.want != "delivered", lastError != nil, "a delivered one has no error, whatever came before")
+		if lastError != nil {
+			require.Equal(t, "it answered 503", *lastError)
+		}
 		require.Equal(t, 503, answer)
 		require.Equal(t, tt.want == "pending" || tt.want == "failed", due != nil, tt.state)
 		var count int

@@ -48,7 +48,10 @@ func TestPartnerCommands(t *testing.T) {
 	require.NotContains(t, human, "whsec_")
 	require.Contains(t, terminal.ok(t, "partner", "show", "--user", "u", "acme", "--reveal").stdout, added["secret"])
 
-	terminal.ok(t, "partner", "update", "--user", "u", "acme", "--name", "Acme Corp", "--event", "*", "--no-fields", "--max-retries", "default")
+	terminal.ok(t, "partner", "update", "--user", "u", "acme", "--name", "Acme Corp", "--event", "*", "--no-fields", "--max-retries", "7")
+	terminal.json(t, &shown, "partner", "show", "--user", "u", "acme")
+	require.InDelta(t, 7.0, shown["max_retries"], 0)
+	terminal.ok(t, "partner", "update", "--user", "u", "acme", "--max-retries", "default")
 	terminal.json(t, &shown, "partner", "show", "--user", "u", "acme")
 	require.Equal(t, "Acme Corp", shown["partner_name"])
 	require.Equal(t, []any{"*"}, shown["enabled_events"])

@@ -16,14 +16,11 @@ func (c *configCommand) Run(a *app) error {
 	}
 	rows := make([][]string, len(variables))
 	for i, variable := range variables {
-		rows[i] = []string{variable.Name, variable.Value, defaultMark(variable.Value == variable.Default)}
+		source := "default"
+		if a.getenv(variable.Name) != "" {
+			source = "environment"
+		}
+		rows[i] = []string{variable.Name, variable.Value, source}
 	}
-	return printTable(a.stdout, []string{"VARIABLE", "VALUE", ""}, rows)
-}
-
-func defaultMark(isDefault bool) string {
-	if isDefault {
-		return "default"
-	}
-	return ""
+	return printTable(a.stdout, []string{"VARIABLE", "VALUE", "FROM"}, rows)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +37,7 @@ func (a *app) withDeliveries(use func(cfg *config.Config, deliveries *jobs.Deliv
 type deliveriesListCommand struct {
 	User    string `help:"Only this user's."`
 	Partner string `placeholder:"SLUG" help:"Only to partners of this slug."`
-	Status  string `default:"" enum:",pending,processing,failed,delivered,dead_letter,cancelled" placeholder:"STATUS" help:"Only of this status: pending, processing, failed, delivered, dead_letter or cancelled."`
+	Status  string `placeholder:"STATUS" help:"Only of this status: pending, processing, failed, delivered, dead_letter or cancelled."`
 	Event   string `placeholder:"TYPE" help:"Only of this event type."`
 	Since   string `placeholder:"TIME" help:"Only those enqueued since: 2026-01-31, 2026-01-31T15:04:05Z, or an age such as 90m, 24h or 7d."`
 	Limit   int    `default:"50" help:"Most rows."`
@@ -45,6 +46,9 @@ type deliveriesListCommand struct {
 
 // Run lists deliveries.
 func (c *deliveriesListCommand) Run(a *app) error {
+	if c.Status != "" && !slices.Contains(jobs.Statuses(), jobs.Status(c.Status)) {
+		return usagef("--status must be pending, processing, failed, delivered, dead_letter or cancelled, and is %q", c.Status)
+	}
 	if c.Limit < 1 {
 		return usagef("--limit must be at least 1, and is %d", c.Limit)
 	}
@@ -76,7 +80,13 @@ func (c *deliveriesListCommand) Run(a *app) error {
 				localTime(state.CreatedAt), or(state.LastError),
 			}
 		}
-		return printTable(a.stdout, []string{"DELIVERY", "USER", "PARTNER", "EVENT", "STATUS", "TRIES", "HTTP", "ENQUEUED", "LAST ERROR"}, rows)
+		if err := printTable(a.stdout, []string{"DELIVERY", "USER", "PARTNER", "EVENT", "STATUS", "TRIES", "HTTP", "ENQUEUED", "LAST ERROR"}, rows); err != nil {
+			return err
+		}
+		if len(list) == c.Limit {
+			a.say("these are the newest %d; --limit shows more", c.Limit)
+		}
+		return nil
 	})
 }
 
@@ -172,7 +182,7 @@ func (s *shownDelivery) fields() [][2]string {
 		{"job", strconv.FormatInt(s.JobID, 10)},
 		{"enqueued", localTime(s.CreatedAt)},
 		{"updated", localTime(s.UpdatedAt)},
-		{"payload", string(s.Payload)},
+		{"event payload", string(s.Payload)},
 	}
 }
 

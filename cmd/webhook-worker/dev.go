@@ -37,9 +37,9 @@ const (
 )
 
 type devCommand struct {
-	DataDir string        `placeholder:"DIR" help:"Where the private PostgreSQL keeps its data between runs."`
-	Addr    string        `placeholder:"HOST:PORT" help:"Where River UI listens; 127.0.0.1:8080 if that is free, else another port."`
-	Every   time.Duration `default:"5s" help:"How often a call of the demo user ends; 0 for never."`
+	DataDir string          `placeholder:"DIR" help:"Where the private PostgreSQL keeps its data between runs; ${dev_data_dir} if left out."`
+	Addr    string          `placeholder:"HOST:PORT" help:"Where River UI listens; 127.0.0.1:8080 if that is free, else another port."`
+	Every   config.Duration `default:"5s" help:"How often a call of the demo user ends; 0 for never."`
 }
 
 // devServer is what a development run stands on.
@@ -48,6 +48,7 @@ type devServer struct {
 
 	cfg     *config.Config
 	dataDir string
+	private bool // the database is a PostgreSQL of our own
 	logger  *slog.Logger
 	pool    *pgxpool.Pool
 	store   *partners.Store
@@ -63,11 +64,15 @@ func (c *devCommand) Run(a *app) (err error) {
 			return fmt.Errorf("choosing --data-dir: %w", err)
 		}
 	}
+	if url := a.getenv("DATABASE_URL"); url != "" && url == databaseURLIn(envFile(c.DataDir)) {
+		a.environ = append(slices.Clone(a.environ), "DATABASE_URL=") // of an earlier run's own PostgreSQL
+	}
 	cfg, err := a.config()
 	if err != nil {
 		return err
 	}
-	if cfg.DatabaseURL == "" {
+	private := cfg.DatabaseURL == ""
+	if private {
 		postgres, err := devpg.Start(a.ctx, &devpg.Config{DataDir: c.DataDir, Logger: a.logger(cfg)})
 		if err != nil {
 			return err
@@ -80,6 +85,7 @@ func (c *devCommand) Run(a *app) (err error) {
 		return err
 	}
 	defer dev.pool.Close()
+	dev.private = private
 	return c.runAll(dev)
 }
 
@@ -134,11 +140,10 @@ func (c *devCommand) runAll(dev *devServer) error {
 	if err != nil {
 		return err
 	}
-	envFile, err := dev.writeEnvFile()
-	if err != nil {
+	if err := dev.writeEnvFile(); err != nil {
 		return err
 	}
-	dev.greet(pages.URL(), envFile, c.Every)
+	dev.greet(pages.URL(), c.Every.Std())
 
 	// The demo partner answers until the worker has drained.
 	drained, stopPartner := context.WithCancel(context.WithoutCancel(dev.ctx))
@@ -148,7 +153,7 @@ func (c *devCommand) runAll(dev *devServer) error {
 	running.ctx = ctx
 	group.Go(func() error { return serveHTTP(drained, listener, demo) })
 	group.Go(func() error { return pages.Run(ctx) })
-	group.Go(func() error { return dev.endCalls(ctx, c.Every) })
+	group.Go(func() error { return dev.endCalls(ctx, c.Every.Std()) })
 	group.Go(func() error {
 		defer stopPartner()
 		return deliver(&running, dev.cfg, dev.pool, dev.logger, "dev")
@@ -237,22 +242,26 @@ func (d *devServer) endCalls(ctx context.Context, every time.Duration) error {
 }
 
 // greet says what runs, where to look and what to try.
-func (d *devServer) greet(pages, envFile string, every time.Duration) {
+func (d *devServer) greet(pages string, every time.Duration) {
 	self := programName()
 	calls := fmt.Sprintf("a call of user %q ends every %s", demoUser, every)
 	if every <= 0 {
 		calls = "no calls end by themselves (--every 0)"
 	}
+	database, keeps := "PostgreSQL ", "the data stays in "+d.dataDir
+	if !d.private {
+		database, keeps = "your database, as DATABASE_URL says:", "the data stays in your database"
+	}
 	_, _ = fmt.Fprintf(d.stdout, `webhook-worker is running: a worker and a demo partner that fails now and then; %s
-  River UI    %s
-  PostgreSQL  %s
+  River UI    %sjobs?state=completed
+  %s %s
 Try, in another terminal after   . %s
   %s deliveries list --user %s
   %s send call-outcome --user %s --call my-first-call
-  %s partner add --user %s --name "My server" --slug mine --url http://127.0.0.1:9000/ --event 'call.*'
-Ctrl-C stops everything; the data stays in %s
+  %s partner test --user %s %s
+Ctrl-C stops everything; %s
 
-`, calls, pages, d.cfg.DatabaseURL, envFile, self, demoUser, self, demoUser, self, demoUser, d.dataDir)
+`, calls, pages, database, d.cfg.DatabaseURL, envFile(d.dataDir), self, demoUser, self, demoUser, self, demoUser, demoSlug, keeps)
 }
 
 // programName is how this program was called, as far as it can be told.

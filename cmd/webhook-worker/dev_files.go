@@ -10,18 +10,26 @@ import (
 	"github.com/joho/godotenv"
 )
 
+// envFile is where a run leaves what other commands need to work with it.
+func envFile(dataDir string) string { return filepath.Join(dataDir, "env") }
+
 // writeEnvFile writes what other commands need to work with this run.
-func (d *devServer) writeEnvFile() (string, error) {
+func (d *devServer) writeEnvFile() error {
 	var text strings.Builder
 	for _, name := range []string{"DATABASE_URL", "WEBHOOK_ENCRYPTION_KEY", "WEBHOOK_ALLOW_HTTP", "WEBHOOK_ALLOW_NETWORKS"} {
 		value := strings.ReplaceAll(d.getenv(name), "'", `'\''`)
 		fmt.Fprintf(&text, "export %s='%s'\n", name, value)
 	}
-	path := filepath.Join(d.dataDir, "env")
-	if err := writePrivate(path, text.String()); err != nil {
-		return "", err
+	return writePrivate(envFile(d.dataDir), text.String())
+}
+
+// databaseURLIn is the DATABASE_URL that an env file sets; empty if there is none.
+func databaseURLIn(path string) string {
+	variables, err := godotenv.Read(path)
+	if err != nil {
+		return ""
 	}
-	return path, nil
+	return variables["DATABASE_URL"]
 }
 
 // devKey reads the encryption key of earlier runs, or makes one.
@@ -40,7 +48,8 @@ func devKey(dataDir string) (string, error) {
 
 // writePrivate replaces a file that only this user may read.
 func writePrivate(path, content string) error {
-	const dirMode, fileMode = 0o700, 0o600
+	// The directory is open, because PostgreSQL may run as another account; its files are not.
+	const dirMode, fileMode = 0o755, 0o600
 	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
 		return fmt.Errorf("making %s: %w", filepath.Dir(path), err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -78,12 +79,16 @@ func (c *migrateDownCommand) Run(a *app) error {
 		if c.All {
 			steps = -1
 		}
-		if !c.DryRun {
-			return migrations.Down(a.ctx, pool, steps, a.logger(cfg))
-		}
 		all, err := migrations.Status(a.ctx, pool)
 		if err != nil {
 			return err
+		}
+		if !slices.ContainsFunc(all, func(m migrations.Migration) bool { return m.Line == "webhook-worker" && m.Applied }) {
+			a.say("nothing to take back")
+			return nil
+		}
+		if !c.DryRun {
+			return migrations.Down(a.ctx, pool, steps, a.logger(cfg))
 		}
 		for i := len(all) - 1; i >= 0 && steps != 0; i-- {
 			if all[i].Line == "webhook-worker" && all[i].Applied {

@@ -55,8 +55,7 @@ func (c *partnerAddCommand) Run(a *app) error {
 			Secret:              secret,
 		})
 		if c.IfNotExists && errors.Is(err, partners.ErrSlugTaken) {
-			a.say("partner %s exists already and was left as it is", c.Slug)
-			return nil
+			return c.leave(a, store)
 		}
 		if err != nil {
 			return err
@@ -68,6 +67,19 @@ func (c *partnerAddCommand) Run(a *app) error {
 		a.say("partner %s added; keep its secret now, it is not shown again", partner.Slug)
 		return printFields(a.stdout, [][2]string{{"id", partner.ID.String()}, {"secret", secret.Reveal()}})
 	})
+}
+
+// leave says that the partner exists; its secret is not shown.
+func (c *partnerAddCommand) leave(a *app, store *partners.Store) error {
+	partner, err := store.Get(a.ctx, c.User, c.Slug)
+	if err != nil {
+		return err
+	}
+	a.say("partner %s exists already and was left as it is", c.Slug)
+	if c.JSON {
+		return a.printJSON(partner)
+	}
+	return nil
 }
 
 // parseFields makes a JSON object of key=text and key:=json, in their order; nil if there are none.

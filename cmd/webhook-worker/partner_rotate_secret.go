@@ -5,6 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/epicvoice/webhook-worker/internal/config"
 	"github.com/epicvoice/webhook-worker/partners"
 )
 
@@ -12,9 +13,9 @@ type partnerRotateCommand struct {
 	onePartner
 	secretFlag
 
-	Overlap   time.Duration `default:"24h" help:"How long the secrets before it go on signing."`
-	ExpireNow bool          `help:"End the secrets before it at once."`
-	JSON      bool          `name:"json" help:"Print a JSON object."`
+	Overlap   config.Duration `default:"24h" help:"How long the secrets before it go on signing."`
+	ExpireNow bool            `help:"End the secrets before it at once."`
+	JSON      bool            `name:"json" help:"Print a JSON object."`
 }
 
 // Run gives a partner a new secret.
@@ -23,7 +24,7 @@ func (c *partnerRotateCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	overlap := c.Overlap
+	overlap := c.Overlap.Std()
 	if c.ExpireNow {
 		overlap = 0
 	}

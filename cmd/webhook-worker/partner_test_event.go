@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/epicvoice/webhook-worker/internal/config"
 	"github.com/epicvoice/webhook-worker/jobs"
 	"github.com/epicvoice/webhook-worker/partners"
 )
@@ -16,8 +17,8 @@ import (
 type partnerTestCommand struct {
 	onePartner
 
-	Wait time.Duration `default:"40s" help:"How long to wait for a worker and the partner's answer."`
-	JSON bool          `name:"json" help:"Print the delivery as a JSON object."`
+	Wait config.Duration `default:"40s" help:"How long to wait for a worker and the partner's answer."`
+	JSON bool            `name:"json" help:"Print the delivery as a JSON object."`
 }
 
 // testEventType is the type of the event that `partner test` sends.
@@ -89,7 +90,7 @@ func (c *partnerTestCommand) await(ctx context.Context, pool *pgxpool.Pool, deli
 	const look = 100 * time.Millisecond
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
-	deadline := time.After(c.Wait)
+	deadline := time.After(c.Wait.Std())
 	for {
 		state, err := deliveries.Get(ctx, "", delivery.ID)
 		if err != nil {

@@ -6,18 +6,18 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"time"
 
+	"github.com/epicvoice/webhook-worker/internal/config"
 	"github.com/epicvoice/webhook-worker/internal/receiver"
 )
 
 type receiveCommand struct {
-	Addr     string        `default:"127.0.0.1:9000" placeholder:"HOST:PORT" help:"Where to listen."`
-	Secret   string        `placeholder:"SECRET|-" help:"Verify signatures with this secret; - reads it from stdin."`
-	Status   int           `default:"200" help:"Status to answer with."`
-	FailRate float64       `default:"0" help:"Share of requests, 0 to 1, that are answered with 500 instead."`
-	Delay    time.Duration `default:"0s" help:"Wait this long before each answer."`
-	JSON     bool          `name:"json" help:"Print one JSON object a line."`
+	Addr     string          `default:"127.0.0.1:9000" placeholder:"HOST:PORT" help:"Where to listen, ${default} if left out."`
+	Secret   string          `placeholder:"SECRET|-" help:"Verify signatures with this secret; - reads it from stdin."`
+	Status   int             `default:"200" help:"Status to answer with."`
+	FailRate float64         `default:"0" help:"Share of requests, 0 to 1, that are answered with 500 instead."`
+	Delay    config.Duration `default:"0s" help:"Wait this long before each answer."`
+	JSON     bool            `name:"json" help:"Print one JSON object a line."`
 }
 
 // Validate is called by the parser.
@@ -41,7 +41,7 @@ func (c *receiveCommand) Run(a *app) error {
 		Secret:   secret.Reveal(),
 		Status:   c.Status,
 		FailRate: c.FailRate,
-		Delay:    c.Delay,
+		Delay:    c.Delay.Std(),
 		JSON:     c.JSON,
 		Out:      a.stdout,
 	})
@@ -53,6 +53,9 @@ func (c *receiveCommand) Run(a *app) error {
 		return fmt.Errorf("listening for webhooks: %w", err)
 	}
 	a.say("receiving on http://%s/", listener.Addr())
+	if secret == "" {
+		a.say("signatures are not verified: give the partner's secret with --secret")
+	}
 	return serveHTTP(a.ctx, listener, handler)
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/epicvoice/webhook-worker/internal/devpg"
 	"github.com/epicvoice/webhook-worker/internal/ops"
 	"github.com/epicvoice/webhook-worker/partners"
 )
@@ -61,11 +62,15 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		}
 	}()
 
+	dataDir, err := devpg.DefaultDataDir()
+	if err != nil {
+		dataDir = "required" // only dev needs one, and says why there is none
+	}
 	var line commandLine
 	parser, err := kong.New(&line,
 		kong.Name("webhook-worker"),
 		kong.Description("Delivers webhooks from PostgreSQL, signed and retried, with every attempt on record."),
-		kong.Vars{"version": version},
+		kong.Vars{"version": version, "dev_data_dir": dataDir},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(exitRequest(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),

@@ -58,6 +58,19 @@ func TestExamplesVerify(t *testing.T) {
 	}
 }
 
+func TestExamplesRefuseAnEmptySecret(t *testing.T) {
+	t.Parallel()
+	for name, command := range map[string][]string{
+		"go":     {"go", "run", "./go"},
+		"node":   {"node", "node/receiver.mjs"},
+		"python": {"python3", "python/receiver.py"},
+	} {
+		receiver := exec.CommandContext(t.Context(), command[0], command[1:]...)
+		receiver.Env = append(os.Environ(), "WEBHOOK_SECRET=", "ADDR=127.0.0.1:0", "PORT=0")
+		require.Error(t, receiver.Run(), name)
+	}
+}
+
 // start starts a receiver on a free port and waits until it answers.
 func start(t *testing.T, command []string, secret partners.Secret) string {
 	t.Helper()

@@ -28,7 +28,7 @@ type Config struct {
 	MaxConcurrent      int         `env:"MAX_CONCURRENT_DELIVERIES" default:"100" help:"Deliveries that one worker process has under way at once (1 to 10000)."`
 	RetryBaseDelay     Duration    `env:"RETRY_BASE_DELAY" default:"30" help:"Wait after the first failed try; each further wait is twice as long."`
 	RetryMaxDelay      Duration    `env:"RETRY_MAX_DELAY" default:"3600" help:"Longest wait between two tries, also when a partner asks for more with Retry-After."`
-	RetryMaxAttempts   int         `env:"RETRY_MAX_ATTEMPTS" default:"5" help:"Retries after the first try (0 to 100); then the delivery is a dead letter. A partner's max_retries goes before it."`
+	RetryMaxAttempts   int         `env:"RETRY_MAX_ATTEMPTS" default:"5" help:"Retries after the first try (0 to 100); then the delivery is a dead letter. A partner may have a number of its own."`
 	RetryJitter        float64     `env:"RETRY_JITTER" default:"0" help:"Share of each wait that is added to it at random (0 to 1)."`
 	HTTPTimeout        Duration    `env:"HTTP_TIMEOUT" default:"30" help:"Time for one request, from the connection to the end of the answer's body."`
 	ShutdownTimeout    Duration    `env:"SHUTDOWN_TIMEOUT" default:"30" help:"Time that running deliveries get to finish after SIGTERM."`
@@ -82,7 +82,7 @@ func (c *Config) RequireDatabase() error {
 // RequireEncryptionKey returns an error that says how to make a key if there is none.
 func (c *Config) RequireEncryptionKey() error {
 	if len(c.EncryptionKey) == 0 {
-		return errors.New("WEBHOOK_ENCRYPTION_KEY is not set: make a key with `webhook-worker keys generate` (or `openssl rand -base64 32`) and give every process the same one")
+		return errors.New("WEBHOOK_ENCRYPTION_KEY is not set: use the key that the partners were added with, or make the first one with `webhook-worker keys generate` (or `openssl rand -base64 32`), and give every process the same")
 	}
 	return nil
 }
@@ -158,8 +158,18 @@ func oneLine(value string) string {
 	return value
 }
 
-// reason drops strconv's function names, which mean nothing to an operator.
+// reason drops strconv's words, which mean nothing to an operator.
 func reason(err error) error {
+	if parse, ok := errors.AsType[*strconv.NumError](err); ok {
+		switch parse.Func {
+		case "ParseBool":
+			return errors.New("it must be true or false")
+		case "ParseFloat":
+			return errors.New("it must be a number")
+		default:
+			return errors.New("it must be a whole number")
+		}
+	}
 	for {
 		inner := errors.Unwrap(err)
 		if inner == nil {

@@ -12,9 +12,10 @@ import (
 )
 
 func main() {
-	webhook, err := standardwebhooks.NewWebhook(os.Getenv("WEBHOOK_SECRET")) // whsec_…
-	if err != nil {
-		slog.Error("reading WEBHOOK_SECRET", slog.String("error", err.Error()))
+	secret := os.Getenv("WEBHOOK_SECRET") // whsec_…
+	webhook, err := standardwebhooks.NewWebhook(secret)
+	if err != nil || secret == "" { // anybody can sign with an empty one
+		slog.Error("WEBHOOK_SECRET must be the partner's secret")
 		os.Exit(1)
 	}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
