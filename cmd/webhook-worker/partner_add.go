@@ -64,7 +64,7 @@ func (c *partnerAddCommand) Run(a *app) error {
 		if c.JSON {
 			return a.printJSON(partnerWithSecret{Partner: partner, Secret: secret.Reveal()})
 		}
-		a.say("partner %s added; keep its secret now, it is not shown again", partner.Slug)
+		a.say("partner %s added; this is its secret, which only `partner show --reveal` shows again", partner.Slug)
 		return printFields(a.stdout, [][2]string{{"id", partner.ID.String()}, {"secret", secret.Reveal()}})
 	})
 }
