@@ -273,11 +273,13 @@ CREATE VIEW public.webhook_delivery_queue AS
     (j.attempt)::integer AS attempt_count,
     (j.max_attempts)::integer AS max_attempts,
         CASE
-            WHEN (j.state = 'completed'::public.river_job_state) THEN NULL::text
-            WHEN (j.state = 'cancelled'::public.river_job_state) THEN COALESCE(((j.metadata -> 'output'::text) ->> 'error'::text), (j.errors[array_upper(j.errors, 1)] ->> 'error'::text))
-            ELSE (j.errors[array_upper(j.errors, 1)] ->> 'error'::text)
+            WHEN (j.state <> 'completed'::public.river_job_state) THEN COALESCE(((j.metadata -> 'output'::text) ->> 'error'::text), (j.errors[array_upper(j.errors, 1)] ->> 'error'::text))
+            ELSE NULL::text
         END AS last_error,
-    ((j.metadata -> 'output'::text) ->> 'error_kind'::text) AS last_error_kind,
+        CASE
+            WHEN (j.state <> 'completed'::public.river_job_state) THEN ((j.metadata -> 'output'::text) ->> 'error_kind'::text)
+            ELSE NULL::text
+        END AS last_error_kind,
     (((j.metadata -> 'output'::text) ->> 'response_status'::text))::integer AS last_response_status,
         CASE
             WHEN (j.state = ANY (ARRAY['available'::public.river_job_state, 'pending'::public.river_job_state, 'retryable'::public.river_job_state, 'scheduled'::public.river_job_state])) THEN j.scheduled_at

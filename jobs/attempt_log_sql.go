@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -74,15 +73,17 @@ func writeEntries(ctx context.Context, pool *pgxpool.Pool, entries []*logEntry) 
 }
 
 func startedAt(a *Attempt) time.Time { return a.StartedAt }
-func attemptID(a *Attempt) uuid.UUID { return a.ID }
+
+// Ids go as text, which every way of sending a statement can encode.
+func attemptID(a *Attempt) string { return a.ID.String() }
 
 func insertColumns(attempts []*Attempt) []any {
 	return []any{
 		column(attempts, attemptID),
-		column(attempts, func(a *Attempt) uuid.UUID { return a.DeliveryID }),
+		column(attempts, func(a *Attempt) string { return a.DeliveryID.String() }),
 		column(attempts, func(a *Attempt) int64 { return a.JobID }),
 		column(attempts, func(a *Attempt) string { return a.UserID }),
-		column(attempts, func(a *Attempt) uuid.UUID { return a.PartnerID }),
+		column(attempts, func(a *Attempt) string { return a.PartnerID.String() }),
 		column(attempts, func(a *Attempt) string { return a.EventID }),
 		column(attempts, func(a *Attempt) string { return a.EventType }),
 		column(attempts, func(a *Attempt) int { return a.Number }),

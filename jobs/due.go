@@ -10,8 +10,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// dueInterval is how often a worker looks for deliveries that have come due.
-const dueInterval = time.Second
+// A worker looks for deliveries that have come due at least every dueInterval, and at most every dueLeast.
+const (
+	dueInterval = time.Second
+	dueLeast    = 50 * time.Millisecond
+)
 
 // dueWatcher wakes the workers when a delivery comes due. River itself notifies when jobs are inserted,
 // but not for a retry that is due within five seconds, nor for jobs that it makes available ahead of their
@@ -72,5 +75,6 @@ func (w *dueWatcher) look(ctx context.Context) (time.Duration, error) {
 		return 0, fmt.Errorf("looking for due deliveries: %w", err)
 	}
 	// A millisecond later, so that the clock's rounding does not make the look come too early.
-	return min(time.Duration(seconds*float64(time.Second))+time.Millisecond, dueInterval), nil
+	wait := time.Duration(seconds*float64(time.Second)) + time.Millisecond
+	return min(max(wait, dueLeast), dueInterval), nil
 }

@@ -90,7 +90,7 @@ func (e *Enqueuer) enqueue(
 	if err := event.validate(); err != nil {
 		return nil, err
 	}
-	stored, subscribed, err := storeEvent(ctx, tx, &event, only)
+	stored, subscribed, err := e.storeEvent(ctx, tx, &event, only)
 	if err != nil {
 		return nil, fmt.Errorf("storing event %q: %w", event.ID, err)
 	}
@@ -130,7 +130,7 @@ const storeEventStatement = `
 	    on conflict (user_id, event_id) do nothing
 	    returning true
 	)
-	select exists (select from stored) as stored,
+	select exists (select from stored) as stored, (select river_schema from webhook_settings) as river_schema,
 	       subscribed.partner_id, subscribed.partner_slug, subscribed.delivery_id, subscribed.max_attempts,
 	       case when subscribed.partner_id is not null and exists (select from stored)
 	            then pg_notify((select river_schema from webhook_settings) || '.river_insert', json_build_object('queue', $7::text)::text)::text
@@ -143,7 +143,7 @@ const storeEventStatement = `
 // subscribed partners and makes the delivery ids in the same statement, and wakes the workers when the
 // transaction commits. River notifies too, but at most once in a fetch cooldown, counted from the call and
 // not from the commit, so that a second transaction's wake-up can be lost.
-func storeEvent(ctx context.Context, tx pgx.Tx, event *Event, only *uuid.UUID) (bool, []subscription, error) {
+func (e *Enqueuer) storeEvent(ctx context.Context, tx pgx.Tx, event *Event, only *uuid.UUID) (bool, []subscription, error) {
 	rows, err := tx.Query(ctx, storeEventStatement,
 		event.UserID, event.ID, event.Type, string(event.Payload), partners.PatternsFor(event.Type), only, Queue)
 	if err != nil {
@@ -151,13 +151,14 @@ func storeEvent(ctx context.Context, tx pgx.Tx, event *Event, only *uuid.UUID) (
 	}
 	var (
 		stored      bool
+		schema      string
 		partnerID   *uuid.UUID
 		slug        *string
 		deliveryID  *uuid.UUID
 		maxAttempts *int
 		subscribed  []subscription
 	)
-	_, err = pgx.ForEachRow(rows, []any{&stored, &partnerID, &slug, &deliveryID, &maxAttempts, nil}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&stored, &schema, &partnerID, &slug, &deliveryID, &maxAttempts, nil}, func() error {
 		if partnerID != nil {
 			subscribed = append(subscribed, subscription{
 				Delivery:    Delivery{ID: *deliveryID, PartnerID: *partnerID, PartnerSlug: *slug},
@@ -166,6 +167,10 @@ func storeEvent(ctx context.Context, tx pgx.Tx, event *Event, only *uuid.UUID) (
 		}
 		return nil
 	})
+	if err == nil && e.client.Schema() != "" && e.client.Schema() != schema {
+		err = fmt.Errorf("the application's River client uses schema %q, and deliveries are worked in %q: give NewEnqueuer a client of that schema", //nolint:perfsprint // two values
+			e.client.Schema(), schema)
+	}
 	return stored, subscribed, err
 }
 

@@ -235,6 +235,8 @@ func TestEnqueueWithTheApplicationsRiverClient(t *testing.T) {
 		"it only inserts":                {},
 		"it works and skips the check":   {Workers: workers, SkipUnknownJobCheck: true},
 		"it works and does not know us ": {Workers: workers},
+		"its schema is ours":             {Schema: "public"},
+		"its schema is another":          {Schema: "elsewhere"},
 	} {
 		client, err := river.NewClient(riverpgxv5.New(b.pool), config)
 		require.NoError(t, err)
@@ -243,9 +245,12 @@ func TestEnqueueWithTheApplicationsRiverClient(t *testing.T) {
 		tx, err := b.pool.Begin(t.Context())
 		require.NoError(t, err)
 		_, err = enqueuer.EnqueueTx(t.Context(), tx, completed(name))
-		if config.Workers != nil && !config.SkipUnknownJobCheck {
+		switch {
+		case config.Workers != nil && !config.SkipUnknownJobCheck:
 			require.ErrorContains(t, err, "SkipUnknownJobCheck")
-		} else {
+		case config.Schema == "elsewhere":
+			require.ErrorContains(t, err, `uses schema "elsewhere", and deliveries are worked in "public"`)
+		default:
 			require.NoError(t, err)
 			rivertest.RequireInsertedTx[*riverpgxv5.Driver](t.Context(), t, tx, jobs.DeliveryArgs{}, nil)
 		}

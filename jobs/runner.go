@@ -30,10 +30,13 @@ const (
 
 // RunnerConfig is what a Runner needs.
 type RunnerConfig struct {
-	// Pool serves the deliveries themselves. RiverPool serves River, which needs connections at all times:
-	// without one it loses its leadership, and keeps one for good to listen.
+	// Pool serves the deliveries themselves. RiverPool serves what must not wait behind them: River, which
+	// loses its leadership without a connection and keeps one for good to listen, and the attempt log.
 	Pool      *pgxpool.Pool
 	RiverPool *pgxpool.Pool
+
+	// RiverSchema is where River's tables are, as the database's settings say; empty: as the search_path says.
+	RiverSchema string
 
 	Store  *partners.Store
 	Sender *partners.Sender
@@ -51,6 +54,9 @@ type RunnerConfig struct {
 	LogAttempts      bool          // whether attempts go to webhook_delivery_log
 	AttemptBatchSize int           // most rows in one statement of that log
 	Retention        Retention
+
+	// RescueAfter is the least time that any job, another program's too, runs before it counts as stuck.
+	RescueAfter time.Duration
 }
 
 // Runner works deliveries: River, the attempt log, and what wakes River in time.
@@ -64,7 +70,7 @@ type Runner struct {
 func NewRunner(cfg *RunnerConfig) (*Runner, error) {
 	runner := &Runner{cfg: cfg}
 	if cfg.LogAttempts {
-		runner.log = NewAttemptLog(&AttemptLogConfig{Pool: cfg.Pool, Logger: cfg.Logger, BatchSize: cfg.AttemptBatchSize})
+		runner.log = NewAttemptLog(&AttemptLogConfig{Pool: cfg.RiverPool, Logger: cfg.Logger, BatchSize: cfg.AttemptBatchSize})
 	}
 	client, err := runner.newClient()
 	if err != nil {
@@ -96,11 +102,12 @@ func (r *Runner) newClient() (*river.Client[pgx.Tx], error) {
 	}
 	client, err := river.NewClient(riverpgxv5.New(cfg.RiverPool), &river.Config{
 		ID:                          cfg.ClientID,
+		Schema:                      cfg.RiverSchema,
 		Logger:                      riverLogger(cfg.Logger),
 		Workers:                     workers,
 		JobTimeout:                  cfg.Timeout + timeoutMargin,
-		RescueStuckJobsAfter:        cfg.Timeout + timeoutMargin + rescueMargin,
-		FetchCooldown:               min(fetchCooldown, cfg.PollInterval),
+		RescueStuckJobsAfter:        max(cfg.Timeout+timeoutMargin+rescueMargin, cfg.RescueAfter),
+		FetchCooldown:               fetchCooldown,
 		FetchPollInterval:           cfg.PollInterval,
 		CompletedJobRetentionPeriod: cfg.Retention.Completed,
 		CancelledJobRetentionPeriod: cfg.Retention.Cancelled,
@@ -128,7 +135,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	logger.InfoContext(ctx, "worker started",
 		slog.String("client_id", r.cfg.ClientID), slog.Int("max_concurrent_deliveries", r.cfg.MaxConcurrent))
 
-	watcher := &dueWatcher{pool: r.cfg.Pool, logger: logger}
+	watcher := &dueWatcher{pool: r.cfg.RiverPool, logger: logger}
 	watchCtx, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	var watching sync.WaitGroup
 	watching.Go(func() { watcher.run(watchCtx) })

@@ -188,6 +188,24 @@ func TestRunnerHoldsBackWhatIsForAPausedPartner(t *testing.T) {
 	require.Len(t, e.received(), 1)
 }
 
+func TestRunnerWakesWhereTheSchemaIsNotTheFirst(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, err := b.pool.Exec(t.Context(), `create schema app`)
+	require.NoError(t, err)
+	schema, err := jobs.RiverSchema(t.Context(), b.pool)
+	require.NoError(t, err)
+	require.Equal(t, "public", schema)
+	e := newEndpoint(t, status(http.StatusInternalServerError))
+	b.partner(t, user, "acme", e.URL, "*")
+	other, err := pgxpool.New(t.Context(), testdb.URL(b.pool)+"&search_path=app,public")
+	require.NoError(t, err)
+	stop := b.run(t, func(cfg *jobs.RunnerConfig) { cfg.RiverPool, cfg.RiverSchema = other, schema })
+	b.await(t, b.enqueue(t, completed("e1"))[0], jobs.StatusDeadLetter)
+	require.NoError(t, stop())
+	other.Close()
+}
+
 func TestRunnerDrains(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

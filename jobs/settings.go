@@ -9,6 +9,31 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
+// RiverSchema reads which schema River's tables were migrated into.
+func RiverSchema(ctx context.Context, pool *pgxpool.Pool) (string, error) {
+	var schema string
+	if err := pool.QueryRow(ctx, `select river_schema from webhook_settings`).Scan(&schema); err != nil {
+		return "", fmt.Errorf("reading River's schema: %w", err)
+	}
+	return schema, nil
+}
+
+// ForeignKind looks whether River's tables hold jobs of another program too, and returns the kind of one;
+// empty if there are none.
+func ForeignKind(ctx context.Context, pool *pgxpool.Pool) (string, error) {
+	var kind string
+	// Ranges, because River's index on kind finds what lies between ours without reading ours.
+	err := pool.QueryRow(ctx, `
+		(select kind from river_job where kind < $1 limit 1) union all
+		(select kind from river_job where kind > $1 and kind < $2 limit 1) union all
+		(select kind from river_job where kind > $2 limit 1)
+		limit 1`, Kind, retentionArgs{}.Kind()).Scan(&kind)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("looking for jobs of other programs: %w", err)
+	}
+	return kind, nil
+}
+
 // SaveRetryMaxAttempts writes how many retries a delivery gets (0 to 100) to where enqueueing reads it,
 // since an application can't see the workers' environment. It returns the value before, and whether that
 // was another.

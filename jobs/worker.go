@@ -21,12 +21,15 @@ const (
 	// recordTimeout is how long a finished delivery waits for its outcome to be committed. It does not
 	// depend on the delivery's own deadline, which may have passed.
 	recordTimeout = 5 * time.Second
-	// timeoutMargin is what River gives a delivery beyond WORKER_TIMEOUT, for the writing around it.
-	timeoutMargin = 10 * time.Second
+	// prepareTimeout is how long a delivery waits for the database before its POST. It is not taken off the
+	// POST's time: a slow database is no fault of the partner's.
+	prepareTimeout = 5 * time.Second
+	// timeoutMargin is what River gives a delivery beyond WORKER_TIMEOUT, for what is around the POST.
+	timeoutMargin = prepareTimeout + recordTimeout
 
 	// A delivery to a paused partner looks again after minHold to maxHold, if nothing releases it before.
 	minHold = time.Minute
-	maxHold = time.Hour
+	maxHold = 10 * time.Minute
 
 	// A delivery that could not be begun for trouble of our own comes again after minSnooze to maxSnooze.
 	minSnooze = 5 * time.Second
@@ -41,7 +44,7 @@ type DeliveryWorkerConfig struct {
 	Log      *AttemptLog // nil: attempts are not recorded
 	Logger   *slog.Logger
 	Schedule RetrySchedule
-	Timeout  time.Duration    // for one delivery in all
+	Timeout  time.Duration    // for one delivery, without the writing around it
 	ClientID string           // of the River client that the worker belongs to
 	Now      func() time.Time // nil: time.Now
 }
@@ -93,10 +96,9 @@ func (w *DeliveryWorker) NextRetry(job *river.Job[DeliveryArgs]) time.Time {
 // Work makes one try of a delivery. A nil error completes the job, a cancel error ends it, a snooze
 // repeats it without using a try, and any other error uses one.
 func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs]) error {
-	bounded, cancel := context.WithTimeout(ctx, w.timeout)
+	preparing, cancel := context.WithTimeout(ctx, prepareTimeout)
 	defer cancel()
-
-	task, err := w.load(bounded, job)
+	task, err := w.load(preparing, job)
 	if err != nil {
 		return w.putOff(ctx, job, err)
 	}
@@ -110,11 +112,13 @@ func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs])
 
 	attempt.URL = &task.partner.URL
 	if w.log != nil {
-		if err := w.log.Open(bounded, attempt); err != nil {
+		if err := w.log.Open(preparing, attempt); err != nil {
 			return w.putOff(ctx, job, err)
 		}
 	}
-	response := w.sender.Send(bounded, &partners.Request{
+	sending, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	response := w.sender.Send(sending, &partners.Request{
 		URL:       task.partner.URL,
 		ID:        job.Args.DeliveryID.String(),
 		EventType: job.Args.EventType,
@@ -126,8 +130,8 @@ func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs])
 	final := false
 	switch {
 	case verdict.Gone:
-		// The delivery ends only if its partner is really disabled; else the next try meets the 410 again.
-		final = w.disable(ctx, task.partner) == nil
+		// The delivery ends only if its partner is disabled by this; else, after a change of URL, it is tried again.
+		final = w.disable(ctx, task.partner)
 	case errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely) && verdict.Outcome == OutcomeLost:
 		verdict.ErrorKind = partners.KindInternal
 		verdict.Error = "cancelled by hand before the answer"
@@ -262,16 +266,18 @@ func (w *DeliveryWorker) putOff(ctx context.Context, job *river.Job[DeliveryArgs
 	return river.JobSnooze(wait)
 }
 
-// disable disables a partner whose endpoint is gone.
-func (w *DeliveryWorker) disable(ctx context.Context, partner *partners.Partner) error {
+// disable disables a partner whose endpoint is gone, and says whether it did.
+func (w *DeliveryWorker) disable(ctx context.Context, partner *partners.Partner) bool {
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
-	if err := w.store.DisableGone(bounded, partner); err != nil {
+	disabled, err := w.store.DisableGone(bounded, partner)
+	if err != nil {
 		w.logger.ErrorContext(ctx, "partner not disabled", slog.String("error", err.Error()))
-		return err
 	}
-	w.logger.WarnContext(ctx, "partner disabled",
-		slog.String("user_id", partner.UserID), slog.String("partner_slug", partner.Slug),
-		slog.String("reason", "its endpoint answered 410 Gone"))
-	return nil
+	if disabled {
+		w.logger.WarnContext(ctx, "partner disabled",
+			slog.String("user_id", partner.UserID), slog.String("partner_slug", partner.Slug),
+			slog.String("reason", "its endpoint answered 410 Gone"))
+	}
+	return disabled
 }

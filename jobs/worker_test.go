@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -28,7 +29,8 @@ var clock = time.Now().Add(time.Hour).Truncate(time.Second)
 type workBundle struct {
 	*testBundle
 
-	log *jobs.AttemptLog
+	log     *jobs.AttemptLog
+	timeout time.Duration // of the worker
 }
 
 func setupWork(t *testing.T) *workBundle {
@@ -36,7 +38,7 @@ func setupWork(t *testing.T) *workBundle {
 	b := setup(t)
 	log := jobs.NewAttemptLog(&jobs.AttemptLogConfig{Pool: b.pool, Logger: b.logger, BatchSize: 100})
 	t.Cleanup(func() { _ = log.Close(t.Context()) })
-	return &workBundle{testBundle: b, log: log}
+	return &workBundle{testBundle: b, log: log, timeout: 10 * time.Second}
 }
 
 func (b *workBundle) worker(store *partners.Store) *jobs.DeliveryWorker {
@@ -47,7 +49,7 @@ func (b *workBundle) worker(store *partners.Store) *jobs.DeliveryWorker {
 		Log:      b.log,
 		Logger:   b.logger,
 		Schedule: jobs.RetrySchedule{BaseDelay: 30 * time.Second, MaxDelay: time.Hour},
-		Timeout:  10 * time.Second,
+		Timeout:  b.timeout,
 		ClientID: "worker-under-test",
 		Now:      func() time.Time { return clock },
 	})
@@ -211,6 +213,49 @@ func TestWorkDisablesAPartnerThatIsGone(t *testing.T) {
 	require.Equal(t, jobs.OutcomeCancelled, b.attempts(t, second)[0].Outcome)
 	require.Equal(t, "the partner is disabled: its endpoint answered 410 Gone", *b.attempts(t, second)[0].Error)
 	require.Nil(t, b.attempts(t, second)[0].URL)
+}
+
+func TestWorkTriesAgainWhenTheURLChangedBeforeThe410(t *testing.T) {
+	t.Parallel()
+	b := setupWork(t)
+	elsewhere := "https://elsewhere.example/"
+	e := newEndpoint(t, func(w http.ResponseWriter, r *http.Request) {
+		if _, err := b.store.Update(r.Context(), user, "acme", &partners.Changes{URL: &elsewhere}); err != nil {
+			t.Errorf("updating: %v", err)
+		}
+		w.WriteHeader(http.StatusGone)
+	})
+	b.partner(t, user, "acme", e.URL, "*")
+	job, err := b.work(t, b.store, b.enqueue(t, completed("e1"))[0], 1)
+	require.Error(t, err)
+	require.Equal(t, rivertype.JobStateRetryable, job.State)
+	partner, err := b.store.Get(t.Context(), user, "acme")
+	require.NoError(t, err)
+	require.True(t, partner.Enabled)
+}
+
+func TestWorkDoesNotChargeThePartnerForTheDatabase(t *testing.T) {
+	t.Parallel()
+	b := setupWork(t)
+	const slow = 700 * time.Millisecond
+	e := newEndpoint(t, func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(slow):
+		case <-r.Context().Done():
+		}
+	})
+	b.partner(t, user, "acme", e.URL, "*")
+	delivery := b.enqueue(t, completed("e1"))[0]
+	b.timeout = slow + slow/2
+	lock, err := b.pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = lock.Exec(t.Context(), `lock table webhook_delivery_log`)
+	require.NoError(t, err)
+	time.AfterFunc(slow, func() { _ = lock.Rollback(context.WithoutCancel(t.Context())) })
+
+	job, err := b.work(t, b.store, delivery, 1)
+	require.NoError(t, err)
+	require.Equal(t, rivertype.JobStateCompleted, job.State)
 }
 
 func TestWorkEndsWithoutAPost(t *testing.T) {

@@ -19,13 +19,8 @@ select j.args->>'delivery_id' as id,
        end as status,
        j.attempt::integer as attempt_count,
        j.max_attempts::integer as max_attempts,
-       -- River puts words of its own before the error that cancels a job.
-       case
-           when j.state = 'completed' then null
-           when j.state = 'cancelled' then coalesce(j.metadata->'output'->>'error', j.errors[array_upper(j.errors, 1)]->>'error')
-           else j.errors[array_upper(j.errors, 1)]->>'error'
-       end as last_error,
-       j.metadata->'output'->>'error_kind' as last_error_kind,
+       case when j.state <> 'completed' then coalesce(j.metadata->'output'->>'error', j.errors[array_upper(j.errors, 1)]->>'error') end as last_error,
+       case when j.state <> 'completed' then j.metadata->'output'->>'error_kind' end as last_error_kind,
        (j.metadata->'output'->>'response_status')::integer as last_response_status,
        case when j.state in ('available', 'pending', 'retryable', 'scheduled') then j.scheduled_at end as next_attempt_at,
        j.id as job_id,

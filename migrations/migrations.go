@@ -45,7 +45,7 @@ type Migration struct {
 var ErrBehind = errors.New("the database schema is behind this program: run `webhook-worker migrate up`")
 
 // Up runs every migration that the database lacks. Any number of processes may call it at once: one
-// migrates, the others wait for it. The pool needs two connections.
+// migrates, the others wait for it.
 func Up(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger) error {
 	return locked(ctx, pool, func(conn *pgx.Conn) error {
 		river, err := newRiverMigrator(pool)
@@ -94,13 +94,9 @@ func Status(ctx context.Context, pool *pgxpool.Pool) ([]Migration, error) {
 	if err != nil {
 		return nil, err
 	}
-	existing, err := river.ExistingVersions(ctx)
+	applied, err := riverVersions(ctx, pool)
 	if err != nil {
-		return nil, fmt.Errorf("reading River's schema version: %w", err)
-	}
-	applied := make(map[int]bool, len(existing))
-	for _, version := range existing {
-		applied[version.Version] = true
+		return nil, err
 	}
 	var all []Migration
 	for _, version := range river.AllVersions() {
@@ -135,6 +131,35 @@ func Check(ctx context.Context, pool *pgxpool.Pool) error {
 	}
 	if missing > 0 {
 		return fmt.Errorf("%d of %d migrations missing: %w", missing, len(all), ErrBehind)
+	}
+	return nil
+}
+
+// riverVersions are the migrations of River that ran. River's own look-up fails on one that this version of
+// it does not know, which an application with a newer River may have run.
+func riverVersions(ctx context.Context, pool *pgxpool.Pool) (map[int]bool, error) {
+	applied := map[int]bool{}
+	var exists bool
+	if err := pool.QueryRow(ctx, `select to_regclass('river_migration') is not null`).Scan(&exists); err != nil || !exists {
+		return applied, wrapIf(err, "looking for River's tables")
+	}
+	// As JSON, because the column line came with a later version.
+	rows, err := pool.Query(ctx, `
+		select (to_jsonb(m)->>'version')::int from river_migration m where coalesce(to_jsonb(m)->>'line', 'main') = 'main'`)
+	if err != nil {
+		return nil, fmt.Errorf("reading River's schema version: %w", err)
+	}
+	var version int
+	_, err = pgx.ForEachRow(rows, []any{&version}, func() error {
+		applied[version] = true
+		return nil
+	})
+	return applied, wrapIf(err, "reading River's schema version")
+}
+
+func wrapIf(err error, action string) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", action, err)
 	}
 	return nil
 }
@@ -201,7 +226,7 @@ func newMigrator(ctx context.Context, conn *pgx.Conn, logger *slog.Logger) (*mig
 		return nil, fmt.Errorf("loading migrations: %w", err)
 	}
 	migrator.OnStart = func(version int32, name, direction, _ string) {
-		logger.InfoContext(ctx, "migrated "+direction,
+		logger.InfoContext(ctx, "migrating "+direction,
 			slog.String("line", "webhook-worker"), slog.Int("version", int(version)), slog.String("name", name))
 	}
 	return migrator, nil

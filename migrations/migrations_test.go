@@ -15,6 +15,17 @@ import (
 	"github.com/epicvoice/webhook-worker/migrations"
 )
 
+func TestANewerRiverIsNoHindrance(t *testing.T) {
+	t.Parallel()
+
+	pool := testdb.New(t)
+	_, err := pool.Exec(t.Context(), `insert into river_migration (line, version) values ('main', 99)`)
+	require.NoError(t, err)
+	require.NoError(t, migrations.Check(t.Context(), pool))
+	_, err = migrations.Status(t.Context(), pool)
+	require.NoError(t, err)
+}
+
 func TestMain(m *testing.M) { testdb.Main(m) }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -161,7 +172,7 @@ func TestDown(t *testing.T) {
 
 	var logged bytes.Buffer
 	require.NoError(t, migrations.Down(t.Context(), pool, 1, slog.New(slog.NewTextHandler(&logged, nil))))
-	require.Contains(t, logged.String(), "migrated down")
+	require.Contains(t, logged.String(), "migrating down")
 	requireApplied(t, pool, count-1)
 	require.ErrorIs(t, migrations.Check(t.Context(), pool), migrations.ErrBehind)
 	require.ErrorContains(t, migrations.Check(t.Context(), pool), "1 of ")

@@ -57,17 +57,39 @@ func classify(caller context.Context, err error, timeout time.Duration) (ErrorKi
 	case errors.Is(caller.Err(), context.Canceled):
 		return KindShutdown, fmt.Errorf("stopped before the answer: %w", context.Canceled)
 	case errors.As(err, &dnsErr):
-		return KindDNS, fmt.Errorf("looking up %s: %s", dnsErr.Name, dnsErr.Err)
+		return KindDNS, lookupError(dnsErr)
 	case errors.Is(err, context.DeadlineExceeded):
 		return KindTimeout, fmt.Errorf("no answer within %s", timeout)
 	case errors.As(err, &netErr) && netErr.Timeout():
-		return KindTimeout, err
+		return KindTimeout, withoutAddresses(err)
 	case isTLS(err):
-		return KindTLS, err
-	case errors.As(err, &opErr), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), brokeOff(err):
+		return KindTLS, withoutAddresses(err)
+	case errors.As(err, &opErr):
+		return KindConnect, withoutAddresses(err)
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), brokeOff(err):
 		return KindConnect, err
 	}
 	return KindProtocol, err
+}
+
+// withoutAddresses leaves out of a network error what the tenant need not know: the worker's own address, and
+// the one that the name led to.
+func withoutAddresses(err error) error {
+	if opErr, ok := errors.AsType[*net.OpError](err); ok {
+		return fmt.Errorf("%s: %w", opErr.Op, opErr.Err)
+	}
+	return err
+}
+
+// lookupError says what became of a look-up without naming the resolver.
+func lookupError(err *net.DNSError) error {
+	switch {
+	case err.IsNotFound:
+		return fmt.Errorf("looking up %s: no such host", err.Name) //nolint:perfsprint // as the others
+	case err.IsTimeout:
+		return fmt.Errorf("looking up %s: no answer in time", err.Name) //nolint:perfsprint // as the others
+	}
+	return fmt.Errorf("looking up %s: the name service failed", err.Name) //nolint:perfsprint // as the others
 }
 
 func isTLS(err error) bool {
@@ -83,6 +105,11 @@ func isTLS(err error) bool {
 		errors.As(err, &authority) || errors.As(err, &hostname) || errors.As(err, &invalid) ||
 		strings.Contains(err.Error(), "tls: ") ||
 		strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
+}
+
+// closedWhileIdle recognises a kept connection that the partner closed before the request reached it.
+func closedWhileIdle(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "server closed idle connection")
 }
 
 // brokeOff recognises a connection that ended before an answer, which the transport has only words for.

@@ -30,6 +30,9 @@ const (
 
 	// pingTimeout finds HTTP/2 connections that are dead without having been closed.
 	pingTimeout = 15 * time.Second
+
+	// staleConnections is how many connections in a row may turn out to have been closed by the partner.
+	staleConnections = 20
 )
 
 // SenderConfig is what a Sender needs.
@@ -119,18 +122,14 @@ func (s *Sender) send(ctx context.Context, request *Request) *Response {
 	if err != nil {
 		return &Response{Err: &internalError{err}}
 	}
-	post, err := http.NewRequestWithContext(ctx, http.MethodPost, request.URL, bytes.NewReader(request.Body))
-	if err != nil {
-		return &Response{Err: &internalError{fmt.Errorf("making the request: %w", err)}}
+	answer, err := s.post(ctx, request, signature)
+	for range staleConnections {
+		if !closedWhileIdle(err) {
+			break
+		}
+		// The partner closed the connection before it saw the request: on another one it is still the first.
+		answer, err = s.post(ctx, request, signature)
 	}
-	post.Header.Set("Content-Type", "application/json")
-	post.Header.Set("User-Agent", s.userAgent)
-	post.Header.Set("webhook-id", request.ID)
-	post.Header.Set("webhook-timestamp", strconv.FormatInt(request.Timestamp.Unix(), 10))
-	post.Header.Set("webhook-signature", signature)
-	post.Header.Set("webhook-event-type", request.EventType)
-
-	answer, err := s.client.Do(post)
 	if err != nil {
 		return &Response{Err: err}
 	}
@@ -151,4 +150,19 @@ func (s *Sender) send(ctx context.Context, request *Request) *Response {
 		Body:       SafeText(body, keptBody),
 		RetryAfter: ParseRetryAfter(answer.Header.Get("Retry-After"), time.Now()),
 	}
+}
+
+// post makes the request. The caller closes the answer's body.
+func (s *Sender) post(ctx context.Context, request *Request, signature string) (*http.Response, error) {
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, request.URL, bytes.NewReader(request.Body))
+	if err != nil {
+		return nil, &internalError{fmt.Errorf("making the request: %w", err)}
+	}
+	post.Header.Set("Content-Type", "application/json")
+	post.Header.Set("User-Agent", s.userAgent)
+	post.Header.Set("webhook-id", request.ID)
+	post.Header.Set("webhook-timestamp", strconv.FormatInt(request.Timestamp.Unix(), 10))
+	post.Header.Set("webhook-signature", signature)
+	post.Header.Set("webhook-event-type", request.EventType)
+	return s.client.Do(post)
 }

@@ -1,6 +1,7 @@
 package partners
 
 import (
+	"bufio"
 	"crypto/x509"
 	"io"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -189,4 +191,59 @@ func TestSendHTTP2(t *testing.T) {
 		require.Equal(t, "HTTP/2.0", response.Body)
 	}
 	require.EqualValues(t, 1, connections.Load())
+}
+
+// A server that closes each connection after its answer, without saying so.
+func TestSendOutlivesConnectionsThatThePartnerClosed(t *testing.T) {
+	t.Parallel()
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	var served, answered atomic.Int32
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer connection.Close()
+				request, err := http.ReadRequest(bufio.NewReader(connection))
+				if err != nil {
+					return
+				}
+				_, _ = io.Copy(io.Discard, request.Body)
+				served.Add(1)
+				_, _ = io.WriteString(connection, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			}()
+		}
+	}()
+
+	sender := NewSender(&SenderConfig{
+		Guard: NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, nil), Timeout: 10 * time.Second, MaxIdle: 20, UserAgent: "test",
+	})
+	defer sender.Close()
+	const each = 100
+	var group sync.WaitGroup
+	for range 10 {
+		group.Go(func() {
+			for range each {
+				response := sender.Send(t.Context(), &Request{
+					URL: "http://" + listener.Addr().String() + "/", ID: "id", EventType: "call.x", Timestamp: time.Now(),
+					Body: []byte(`{}`), Secrets: []Secret{"a secret of 24 bytes or more"},
+				})
+				if response.Err != nil && closedWhileIdle(response.Err) {
+					t.Errorf("%s: %v", response.Kind, response.Err)
+				}
+				if response.Status == http.StatusOK {
+					answered.Add(1)
+				}
+			}
+		})
+	}
+	group.Wait()
+	// A connection that breaks under a request that may have been read is a failure, and left to the schedule.
+	require.Equal(t, served.Load(), answered.Load(), "none is made twice")
+	require.Greater(t, answered.Load(), int32(9*each))
 }

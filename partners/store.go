@@ -221,16 +221,16 @@ func (s *Store) ResumeTx(ctx context.Context, tx pgx.Tx, userID, slug string) (*
 }
 
 // DisableGone disables a partner whose endpoint answered 410 Gone, unless its URL has been changed since
-// that request.
-func (s *Store) DisableGone(ctx context.Context, partner *Partner) error {
-	_, err := s.pool.Exec(ctx, `
+// that request, and says whether it did.
+func (s *Store) DisableGone(ctx context.Context, partner *Partner) (bool, error) {
+	tag, err := s.pool.Exec(ctx, `
 		update partner_webhooks
 		   set enabled = false, disabled_reason = 'its endpoint answered 410 Gone', updated_at = now()
 		 where user_id = $1 and id = $2 and url = $3 and enabled`, partner.UserID, partner.ID, partner.URL)
 	if err != nil {
-		return fmt.Errorf("disabling partner %q: %w", partner.Slug, err)
+		return false, fmt.Errorf("disabling partner %q: %w", partner.Slug, err)
 	}
-	return nil
+	return tag.RowsAffected() > 0, nil
 }
 
 // Delete removes a partner for good; its waiting deliveries are cancelled when they come due. Its error

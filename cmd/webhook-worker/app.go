@@ -28,6 +28,19 @@ const (
 	maxInput = 1 << 20
 )
 
+// given is the value of a flag that must not be empty if it is given: an unset shell variable must not widen
+// what a command looks at.
+type given string
+
+// UnmarshalText is called for flags that are given.
+func (g *given) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("it must not be empty")
+	}
+	*g = given(text)
+	return nil
+}
+
 // app is what commands share: the outside world.
 type app struct {
 	ctx     context.Context //nolint:containedctx // it lives as long as the command
@@ -184,15 +197,18 @@ func (a *app) read(name string) ([]byte, error) {
 		defer func() { _ = file.Close() }()
 		source = file
 	}
-	content, err := io.ReadAll(io.LimitReader(source, maxInput))
+	content, err := io.ReadAll(io.LimitReader(source, maxInput+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	if len(content) > maxInput {
+		return nil, usagef("%s holds more than %d bytes", name, maxInput)
 	}
 	return content, nil
 }
 
 // secret is a --secret flag's value, or the first line of stdin if that is "-".
-func (a *app) secret(value string) (partners.Secret, error) {
+func (a *app) secret(value given) (partners.Secret, error) {
 	if value != "-" {
 		return partners.Secret(value), nil
 	}

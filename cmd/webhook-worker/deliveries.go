@@ -35,13 +35,13 @@ func (a *app) withDeliveries(use func(cfg *config.Config, deliveries *jobs.Deliv
 }
 
 type deliveriesListCommand struct {
-	User    string `help:"Only this user's."`
-	Partner string `placeholder:"SLUG" help:"Only to partners of this slug."`
-	Status  string `placeholder:"STATUS" help:"Only of this status: pending, processing, failed, delivered, dead_letter or cancelled."`
-	Event   string `placeholder:"TYPE" help:"Only of this event type."`
-	Since   string `placeholder:"TIME" help:"Only those enqueued since: 2026-01-31, 2026-01-31T15:04:05Z, or an age such as 90m, 24h or 7d."`
-	Limit   int    `default:"50" help:"Most rows."`
-	JSON    bool   `name:"json" help:"Print a JSON array."`
+	User    given `help:"Only this user's."`
+	Partner given `placeholder:"SLUG" help:"Only to partners of this slug."`
+	Status  given `placeholder:"STATUS" help:"Only of this status: pending, processing, failed, delivered, dead_letter or cancelled."`
+	Event   given `placeholder:"TYPE" help:"Only of this event type."`
+	Since   given `placeholder:"TIME" help:"Only those enqueued since: 2026-01-31, 2026-01-31T15:04:05Z, or an age such as 90m, 24h or 7d."`
+	Limit   int   `default:"50" help:"Most rows."`
+	JSON    bool  `name:"json" help:"Print a JSON array."`
 }
 
 // Run lists deliveries.
@@ -52,16 +52,16 @@ func (c *deliveriesListCommand) Run(a *app) error {
 	if c.Limit < 1 {
 		return usagef("--limit must be at least 1, and is %d", c.Limit)
 	}
-	since, err := parseSince(c.Since, time.Now())
+	since, err := parseSince(string(c.Since), time.Now())
 	if err != nil {
 		return err
 	}
 	return a.withDeliveries(func(_ *config.Config, deliveries *jobs.Deliveries) error {
 		list, err := deliveries.List(a.ctx, &jobs.Filter{
-			UserID:      c.User,
-			PartnerSlug: c.Partner,
+			UserID:      string(c.User),
+			PartnerSlug: string(c.Partner),
 			Status:      jobs.Status(c.Status),
-			EventType:   c.Event,
+			EventType:   string(c.Event),
 			Since:       since,
 			Limit:       c.Limit,
 		})
@@ -109,7 +109,7 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 
 type deliveriesShowCommand struct {
 	ID   string `arg:"" name:"id" help:"Delivery id, which is the webhook-id."`
-	User string `help:"Find it only if it is this user's."`
+	User given  `help:"Find it only if it is this user's."`
 	JSON bool   `name:"json" help:"Print a JSON object."`
 }
 
@@ -128,7 +128,7 @@ func (c *deliveriesShowCommand) Run(a *app) error {
 		return err
 	}
 	return a.withDeliveries(func(cfg *config.Config, deliveries *jobs.Deliveries) error {
-		state, err := deliveries.Get(a.ctx, c.User, id)
+		state, err := deliveries.Get(a.ctx, string(c.User), id)
 		if err != nil {
 			return err
 		}
@@ -208,7 +208,7 @@ func printAttempts(a *app, attempts []jobs.Attempt) error {
 
 type deliveriesCancelCommand struct {
 	ID     []string `arg:"" name:"id" help:"Delivery ids."`
-	User   string   `help:"Cancel them only if they are this user's."`
+	User   given    `help:"Cancel them only if they are this user's."`
 	DryRun bool     `help:"Print what would be cancelled, and change nothing."`
 }
 
@@ -231,9 +231,9 @@ func (c *deliveriesCancelCommand) Run(a *app) error {
 			done := "cancelled"
 			if c.DryRun {
 				done = "would be cancelled"
-				state, err = deliveries.Get(a.ctx, c.User, id)
+				state, err = deliveries.Get(a.ctx, string(c.User), id)
 			} else {
-				state, err = deliveries.Cancel(a.ctx, c.User, id, operatorID(), cfg.AuditLogEnabled)
+				state, err = deliveries.Cancel(a.ctx, string(c.User), id, operatorID(), cfg.AuditLogEnabled)
 			}
 			switch {
 			case err != nil:

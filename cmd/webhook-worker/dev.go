@@ -46,12 +46,12 @@ type devCommand struct {
 type devServer struct {
 	*app
 
-	cfg     *config.Config
-	dataDir string
-	private bool // the database is a PostgreSQL of our own
-	logger  *slog.Logger
-	pool    *pgxpool.Pool
-	store   *partners.Store
+	cfg      *config.Config
+	dataDir  string
+	postgres *devpg.Server // nil: the database is the user's own
+	logger   *slog.Logger
+	pool     *pgxpool.Pool
+	store    *partners.Store
 }
 
 // Run starts everything, and stops it when the context ends.
@@ -59,6 +59,7 @@ func (c *devCommand) Run(a *app) (err error) {
 	if err := addDotEnv(a, ".env"); err != nil {
 		return err
 	}
+	a.setDefault("LOG_LEVEL", "WARNING")
 	if c.DataDir == "" {
 		if c.DataDir, err = devpg.DefaultDataDir(); err != nil {
 			return fmt.Errorf("choosing --data-dir: %w", err)
@@ -71,9 +72,9 @@ func (c *devCommand) Run(a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	private := cfg.DatabaseURL == ""
-	if private {
-		postgres, err := devpg.Start(a.ctx, &devpg.Config{DataDir: c.DataDir, Logger: a.logger(cfg)})
+	var postgres *devpg.Server // nil: the database is the user's own
+	if cfg.DatabaseURL == "" {
+		postgres, err = devpg.Start(a.ctx, &devpg.Config{DataDir: c.DataDir, Logger: a.logger(cfg)})
 		if err != nil {
 			return err
 		}
@@ -85,7 +86,7 @@ func (c *devCommand) Run(a *app) (err error) {
 		return err
 	}
 	defer dev.pool.Close()
-	dev.private = private
+	dev.postgres = postgres
 	return c.runAll(dev)
 }
 
@@ -98,7 +99,6 @@ func (c *devCommand) prepare(a *app) (*devServer, error) {
 	a.setDefault("WEBHOOK_ENCRYPTION_KEY", key)
 	a.setDefault("WEBHOOK_ALLOW_HTTP", "true")
 	a.setDefault("WEBHOOK_ALLOW_NETWORKS", "127.0.0.0/8,::1/128")
-	a.setDefault("LOG_LEVEL", "WARNING")
 	cfg, err := a.config()
 	if err != nil {
 		return nil, err
@@ -153,12 +153,29 @@ func (c *devCommand) runAll(dev *devServer) error {
 	running.ctx = ctx
 	group.Go(func() error { return serveHTTP(drained, listener, demo) })
 	group.Go(func() error { return pages.Run(ctx) })
+	group.Go(func() error { return dev.watchPostgres(ctx) })
 	group.Go(func() error { return dev.endCalls(ctx, c.Every.Std()) })
 	group.Go(func() error {
 		defer stopPartner()
 		return deliver(&running, dev.cfg, dev.pool, dev.logger, "dev")
 	})
 	return group.Wait()
+}
+
+// errPostgresEnded ends a development run whose own PostgreSQL died; its Stop says more.
+var errPostgresEnded = errors.New("the private PostgreSQL ended")
+
+// watchPostgres returns an error when our own PostgreSQL ends before the run does.
+func (d *devServer) watchPostgres(ctx context.Context) error {
+	if d.postgres == nil {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-d.postgres.Done():
+		return errPostgresEnded
+	}
 }
 
 // listenPages listens for River UI, on another port if the usual one is taken and none was asked for.
@@ -249,7 +266,7 @@ func (d *devServer) greet(pages string, every time.Duration) {
 		calls = "no calls end by themselves (--every 0)"
 	}
 	database, keeps := "PostgreSQL ", "the data stays in "+d.dataDir
-	if !d.private {
+	if d.postgres == nil {
 		database, keeps = "your database, as DATABASE_URL says:", "the data stays in your database"
 	}
 	_, _ = fmt.Fprintf(d.stdout, `webhook-worker is running: a worker and a demo partner that fails now and then; %s

@@ -30,7 +30,7 @@ type onePartner struct {
 
 // secretFlag is the flag that gives a secret.
 type secretFlag struct {
-	Secret string `placeholder:"SECRET|-" help:"Signing secret: whsec_ and base64, or other text of 8 to 128 bytes; - reads it from stdin, which no process list shows. One is generated if it is left out."`
+	Secret given `placeholder:"SECRET|-" help:"Signing secret: whsec_ and base64, or other text of 8 to 128 bytes; - reads it from stdin, which no process list shows. One is generated if it is left out."`
 }
 
 func warnIfWeak(a *app, secret partners.Secret) {

@@ -34,6 +34,9 @@ func (c *partnerTestCommand) Run(a *app) error {
 		if !partner.Enabled {
 			return fmt.Errorf("partner %s is disabled (%s): enable it first", partner.Slug, or(partner.DisabledReason))
 		}
+		if partner.PausedAt != nil {
+			return fmt.Errorf("partner %s is paused: resume it first", partner.Slug)
+		}
 		delivery, err := enqueueTest(a.ctx, pool, partner)
 		if err != nil {
 			return err

@@ -13,7 +13,7 @@ import (
 
 type receiveCommand struct {
 	Addr     string          `default:"127.0.0.1:9000" placeholder:"HOST:PORT" help:"Where to listen, ${default} if left out."`
-	Secret   string          `placeholder:"SECRET|-" help:"Verify signatures with this secret; - reads it from stdin."`
+	Secret   given           `placeholder:"SECRET|-" help:"Verify signatures with this secret; - reads it from stdin."`
 	Status   int             `default:"200" help:"Status to answer with."`
 	FailRate float64         `default:"0" help:"Share of requests, 0 to 1, that are answered with 500 instead."`
 	Delay    config.Duration `default:"0s" help:"Wait this long before each answer."`

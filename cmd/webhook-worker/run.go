@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 
@@ -78,6 +79,11 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	if err != nil {
 		return fail(stderr, "", err)
 	}
+	for _, arg := range args {
+		if !utf8.ValidString(arg) { // the parser would change it without a word
+			return fail(stderr, "", usagef("argument %q is not valid UTF-8", arg))
+		}
+	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
 		return fail(stderr, "", &usageError{fmt.Errorf("%w (see webhook-worker %s--help)", err, commandOf(err))})
@@ -93,7 +99,8 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 func stopped(ctx context.Context, parsed *kong.Context, err error) bool {
 	switch commandName(parsed) {
 	case "work", "serve", "receive", "dev":
-		return ctx.Err() != nil && errors.Is(err, context.Canceled)
+		joined, isJoined := err.(interface{ Unwrap() []error }) //nolint:errorlint // the outermost is meant
+		return ctx.Err() != nil && errors.Is(err, context.Canceled) && (!isJoined || len(joined.Unwrap()) == 1)
 	}
 	return false
 }

@@ -50,7 +50,7 @@ type sendEventCommand struct {
 
 	User  string `required:"" help:"User whose event it is."`
 	Event string `required:"" help:"Event type, such as call.completed."`
-	ID    string `name:"id" help:"Your own id of the event; the same id again enqueues nothing. One is made if it is left out."`
+	ID    given  `name:"id" help:"Your own id of the event; the same id again enqueues nothing. One is made if it is left out."`
 }
 
 // Run enqueues an event.
@@ -63,7 +63,7 @@ func (c *sendEventCommand) Run(a *app) error {
 		return usagef("no payload: give it with --data, --file or -")
 	}
 	return enqueue(a, c.JSON, func(enqueuer *jobs.Enqueuer, tx pgx.Tx) ([]jobs.Delivery, error) {
-		return enqueuer.EnqueueTx(a.ctx, tx, &jobs.Event{ID: c.ID, UserID: c.User, Type: c.Event, Payload: payload})
+		return enqueuer.EnqueueTx(a.ctx, tx, &jobs.Event{ID: string(c.ID), UserID: c.User, Type: c.Event, Payload: payload})
 	})
 }
 

@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// deliveryConns serve loads and the attempt log, riverConns River. Together they are what a worker takes
+	// deliveryConns serve loads, riverConns River and the attempt log. Together they are what a worker takes
 	// of the server's max_connections.
-	deliveryConns = 8
-	riverConns    = 6
+	deliveryConns = 6
+	riverConns    = 8
 
 	// maxClientID is the longest id that River takes, in bytes.
 	maxClientID = 100
@@ -60,6 +60,14 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 	if err := saveSettings(a, cfg, pool, logger); err != nil {
 		return err
 	}
+	schema, err := jobs.RiverSchema(a.ctx, pool)
+	if err != nil {
+		return err
+	}
+	rescueAfter, err := rescueAfter(a, pool, logger)
+	if err != nil {
+		return err
+	}
 	riverPool, err := a.connect(cfg, riverConns)
 	if err != nil {
 		return err
@@ -77,10 +85,14 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 	runner, err := jobs.NewRunner(&jobs.RunnerConfig{
 		Pool:      pool,
 		RiverPool: riverPool,
-		Store:     store,
-		Sender:    sender,
-		Logger:    logger,
-		ClientID:  clientID(instance),
+
+		RiverSchema: schema,
+		RescueAfter: rescueAfter,
+
+		Store:    store,
+		Sender:   sender,
+		Logger:   logger,
+		ClientID: clientID(instance),
 		Schedule: jobs.RetrySchedule{
 			BaseDelay: cfg.RetryBaseDelay.Std(),
 			MaxDelay:  cfg.RetryMaxDelay.Std(),
@@ -104,6 +116,20 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 		return err
 	}
 	return runner.Run(a.ctx)
+}
+
+// rescueAfter is how long jobs of other programs that share River's tables may run, if there are any. River's
+// leader, whichever program that is, takes jobs of kinds that it does not know for lost when they run longer.
+func rescueAfter(a *app, pool *pgxpool.Pool, logger *slog.Logger) (time.Duration, error) {
+	kind, err := jobs.ForeignKind(a.ctx, pool)
+	if err != nil || kind == "" {
+		return 0, err
+	}
+	logger.WarnContext(a.ctx, "another program's jobs are in River's tables: whichever program leads River discards "+
+		"the other's jobs that run for more than an hour, and removes old ones after its own retention; give "+
+		"webhook-worker a schema of its own, with search_path in DATABASE_URL",
+		slog.String("kind", kind))
+	return time.Hour, nil // River's own default, so that we do no worse than another program
 }
 
 // clientID names this process among all there ever were: host, instance, start and a random part.

@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,6 +69,11 @@ func TestPartnerTest(t *testing.T) {
 	var list []map[string]any
 	terminal.json(t, &list, "deliveries", "list", "--event", "webhook.test", "--partner", "good", "--status", "delivered")
 	require.NotEmpty(t, list)
+
+	terminal.ok(t, "partner", "pause", "--user", "u", "good")
+	paused := terminal.run(t, "partner", "test", "--user", "u", "good")
+	require.Equal(t, 1, paused.status)
+	require.Contains(t, paused.stderr, "is paused: resume it first")
 
 	terminal.ok(t, "partner", "disable", "--user", "u", "good")
 	off := terminal.run(t, "partner", "test", "--user", "u", "good")
@@ -132,6 +139,27 @@ func TestDevStartsEverything(t *testing.T) {
 		require.Zero(t, dev.stop(), dev.stderr)
 		terminal.environ = append(terminal.environ, other.environ...)
 	}
+}
+
+func TestDevEndsWithItsPostgreSQL(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "webhook-worker-dev-") //nolint:usetesting // as above
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	terminal := &terminal{environ: append(os.Environ(), "DATABASE_URL=", "WEBHOOK_ENCRYPTION_KEY=", "SHUTDOWN_TIMEOUT=1")}
+	dev := terminal.start(t, "dev", "--data-dir", dir, "--addr", "127.0.0.1:0", "--every", "100ms")
+	require.Eventually(t, func() bool { return strings.Contains(dev.stdout.String(), "answered 200") }, 2*time.Minute, look, dev.stderr)
+
+	content, err := os.ReadFile(dir + "/pgdata/postmaster.pid")
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.Fields(string(content))[0])
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	require.Eventually(t, func() bool {
+		return strings.Contains(dev.stderr.String(), "the private PostgreSQL ended")
+	}, 2*time.Minute, look)
+	require.Equal(t, 1, dev.stop())
 }
 
 // terminalFromFile is a terminal after `. env`.
