@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -18,9 +19,10 @@ import (
 
 // EnqueuerConfig is what an Enqueuer needs.
 type EnqueuerConfig struct {
-	// Client inserts the jobs. An application that runs River itself passes its own client, so that its hooks
-	// and middleware see the jobs; if that client has Workers, it needs SkipUnknownJobCheck, because
-	// deliveries are worked elsewhere. Nil: a client that only inserts.
+	// Client inserts the jobs. An application may pass a River client of its own, so that its hooks and
+	// middleware see the jobs; if that client has Workers, it needs SkipUnknownJobCheck, because deliveries
+	// are worked elsewhere. Where webhook-worker has a schema of its own, the client's Schema must be that
+	// one. Nil: a client that only inserts.
 	Client *river.Client[pgx.Tx]
 }
 
@@ -95,7 +97,7 @@ func (e *Enqueuer) enqueue(
 		return nil, fmt.Errorf("storing event %q: %w", event.ID, err)
 	}
 	if !stored {
-		return repeatedEvent(ctx, tx, &event)
+		return e.repeatedEvent(ctx, tx, &event)
 	}
 	if len(subscribed) == 0 {
 		return []Delivery{}, nil
@@ -168,7 +170,7 @@ func (e *Enqueuer) storeEvent(ctx context.Context, tx pgx.Tx, event *Event, only
 		return nil
 	})
 	if err == nil && e.client.Schema() != "" && e.client.Schema() != schema {
-		err = fmt.Errorf("the application's River client uses schema %q, and deliveries are worked in %q: give NewEnqueuer a client of that schema", //nolint:perfsprint // two values
+		err = fmt.Errorf("the application's River client uses schema %q, and deliveries are worked in %q: give NewEnqueuer a client of that schema",
 			e.client.Schema(), schema)
 	}
 	return stored, subscribed, err
@@ -186,8 +188,12 @@ const repeatedEventStatement = `
 	 order by d.place`
 
 // repeatedEvent returns the deliveries of an event that had been stored before.
-func repeatedEvent(ctx context.Context, tx pgx.Tx, event *Event) ([]Delivery, error) {
-	rows, err := tx.Query(ctx, repeatedEventStatement,
+func (e *Enqueuer) repeatedEvent(ctx context.Context, tx pgx.Tx, event *Event) ([]Delivery, error) {
+	statement := repeatedEventStatement
+	if schema := e.client.Schema(); schema != "" { // the search path may lead to the application's own River
+		statement = strings.Replace(statement, "join river_job", "join "+pgx.Identifier{schema, "river_job"}.Sanitize(), 1)
+	}
+	rows, err := tx.Query(ctx, statement,
 		event.UserID, event.ID, event.Type, string(event.Payload))
 	if err != nil {
 		return nil, fmt.Errorf("reading event %q: %w", event.ID, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -12,11 +13,13 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
 	"github.com/riverqueue/river/rivertest"
 	"github.com/stretchr/testify/require"
 
 	"github.com/epicvoice/webhook-worker/internal/testdb"
 	"github.com/epicvoice/webhook-worker/jobs"
+	"github.com/epicvoice/webhook-worker/migrations"
 	"github.com/epicvoice/webhook-worker/partners"
 )
 
@@ -255,6 +258,48 @@ func TestEnqueueWithTheApplicationsRiverClient(t *testing.T) {
 			rivertest.RequireInsertedTx[*riverpgxv5.Driver](t.Context(), t, tx, jobs.DeliveryArgs{}, nil)
 		}
 		require.NoError(t, tx.Rollback(t.Context()))
+	}
+}
+
+// An application that works jobs of its own keeps them apart from ours, in another schema.
+func TestEnqueueIntoASchemaOfOurOwn(t *testing.T) {
+	t.Parallel()
+	empty := testdb.NewEmpty(t)
+	_, err := empty.Exec(t.Context(), `create schema webhooks`)
+	require.NoError(t, err)
+	ours, err := pgxpool.New(t.Context(), testdb.URL(empty)+"&search_path=webhooks")
+	require.NoError(t, err)
+	defer ours.Close()
+	require.NoError(t, migrations.Up(t.Context(), ours, slog.New(slog.DiscardHandler)))
+	theirs, err := pgxpool.New(t.Context(), testdb.URL(empty)+"&search_path=public,webhooks")
+	require.NoError(t, err)
+	defer theirs.Close()
+	migrator, err := rivermigrate.New(riverpgxv5.New(theirs), &rivermigrate.Config{Schema: "public", Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	_, err = migrator.Migrate(t.Context(), rivermigrate.DirectionUp, nil)
+	require.NoError(t, err)
+
+	_, _, err = newStore(t, ours).Create(t.Context(), user, &partners.Params{
+		Name: "Acme", Slug: "acme", URL: nowhere, EnabledEvents: []string{"*"},
+	})
+	require.NoError(t, err)
+	client, err := river.NewClient(riverpgxv5.New(theirs), &river.Config{Schema: "webhooks"})
+	require.NoError(t, err)
+	enqueuer, err := jobs.NewEnqueuer(&jobs.EnqueuerConfig{Client: client})
+	require.NoError(t, err)
+	var first, again []jobs.Delivery
+	for _, deliveries := range []*[]jobs.Delivery{&first, &again} {
+		require.NoError(t, pgx.BeginFunc(t.Context(), theirs, func(tx pgx.Tx) (err error) {
+			*deliveries, err = enqueuer.EnqueueTx(t.Context(), tx, completed("e1"))
+			return err
+		}))
+	}
+	require.Len(t, first, 1)
+	require.Equal(t, first, again)
+	for table, want := range map[string]int{"webhooks.river_job": 1, "public.river_job": 0} {
+		var n int
+		require.NoError(t, theirs.QueryRow(t.Context(), "select count(*) from "+table).Scan(&n))
+		require.Equal(t, want, n, table)
 	}
 }
 

@@ -85,11 +85,11 @@ func withoutAddresses(err error) error {
 func lookupError(err *net.DNSError) error {
 	switch {
 	case err.IsNotFound:
-		return fmt.Errorf("looking up %s: no such host", err.Name) //nolint:perfsprint // as the others
+		return fmt.Errorf("looking up %s: no such host", err.Name)
 	case err.IsTimeout:
-		return fmt.Errorf("looking up %s: no answer in time", err.Name) //nolint:perfsprint // as the others
+		return fmt.Errorf("looking up %s: no answer in time", err.Name)
 	}
-	return fmt.Errorf("looking up %s: the name service failed", err.Name) //nolint:perfsprint // as the others
+	return fmt.Errorf("looking up %s: the name service failed", err.Name)
 }
 
 func isTLS(err error) bool {

@@ -99,7 +99,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 func stopped(ctx context.Context, parsed *kong.Context, err error) bool {
 	switch commandName(parsed) {
 	case "work", "serve", "receive", "dev":
-		joined, isJoined := err.(interface{ Unwrap() []error }) //nolint:errorlint // the outermost is meant
+		joined, isJoined := err.(interface{ Unwrap() []error })
 		return ctx.Err() != nil && errors.Is(err, context.Canceled) && (!isJoined || len(joined.Unwrap()) == 1)
 	}
 	return false

@@ -24,7 +24,7 @@ type Config struct {
 	DatabaseURL        DatabaseURL `env:"DATABASE_URL" help:"PostgreSQL connection string. Required by every command but dev, receive, keys and config."`
 	WorkerPollInterval Duration    `env:"WORKER_POLL_INTERVAL" default:"5" help:"How often a worker looks for due deliveries when nothing has woken it."`
 	WorkerBatchSize    int         `env:"WORKER_BATCH_SIZE" default:"200" help:"Most rows in one statement of the audit log (1 to 10000); its predecessor's default was 10."`
-	WorkerTimeout      Duration    `env:"WORKER_TIMEOUT" default:"30" help:"Time that one delivery may take in all; not below HTTP_TIMEOUT."`
+	WorkerTimeout      Duration    `env:"WORKER_TIMEOUT" default:"30" help:"Time that one delivery may take, the database's part aside; not below HTTP_TIMEOUT."`
 	MaxConcurrent      int         `env:"MAX_CONCURRENT_DELIVERIES" default:"100" help:"Deliveries that one worker process has under way at once (1 to 10000)."`
 	RetryBaseDelay     Duration    `env:"RETRY_BASE_DELAY" default:"30" help:"Wait after the first failed try; each further wait is twice as long."`
 	RetryMaxDelay      Duration    `env:"RETRY_MAX_DELAY" default:"3600" help:"Longest wait between two tries, also when a partner asks for more with Retry-After."`
