@@ -6,10 +6,11 @@ WORKDIR /src
 COPY . .
 ARG TARGETOS TARGETARCH
 ARG VERSION=dev
+ENV GOCACHE=/go/build-cache
 # No `go mod download` before it: modules go to the cache mount, which outlives every layer, and the build
 # fetches only those that the program needs.
 RUN --mount=type=cache,target=/go/pkg/mod \
-    --mount=type=cache,target=/root/.cache/go-build \
+    --mount=type=cache,target=/go/build-cache \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /webhook-worker ./cmd/webhook-worker
 

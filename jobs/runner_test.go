@@ -281,6 +281,30 @@ func TestRunnerCancelsARunningDelivery(t *testing.T) {
 	require.Equal(t, "cancelled by hand before the answer", *attempts[0].Error)
 }
 
+func TestRunnerCancelsADeliveryThatHasNotBegun(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	e := newEndpoint(t, status(http.StatusOK))
+	b.partner(t, user, "acme", e.URL, "*")
+	lock, err := b.pool.Begin(t.Context()) // the intent can't be written
+	require.NoError(t, err)
+	_, err = lock.Exec(t.Context(), `lock table webhook_delivery_log`)
+	require.NoError(t, err)
+	b.run(t, nil)
+	delivery := b.enqueue(t, completed("e1"))[0]
+	b.await(t, delivery, jobs.StatusProcessing)
+	deliveries, err := jobs.NewDeliveries(b.pool)
+	require.NoError(t, err)
+	_, err = deliveries.Cancel(t.Context(), user, delivery.ID, "a person", true)
+	require.NoError(t, err)
+
+	b.await(t, delivery, jobs.StatusCancelled)
+	require.NoError(t, lock.Rollback(t.Context()))
+	require.Eventually(t, func() bool { return len(b.attempts(t, delivery)) == 1 }, waitFor, look)
+	require.Equal(t, jobs.OutcomeCancelled, b.attempts(t, delivery)[0].Outcome)
+	require.Empty(t, e.received())
+}
+
 func TestRunnerWithoutAttemptLog(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

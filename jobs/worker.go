@@ -255,6 +255,10 @@ func (w *DeliveryWorker) report(ctx context.Context, job *river.Job[DeliveryArgs
 // putOff gives a delivery back that could not be begun, without using a try. The wait is spread, so that
 // not all come back at once.
 func (w *DeliveryWorker) putOff(ctx context.Context, job *river.Job[DeliveryArgs], why error) error {
+	if errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely) {
+		verdict := &Verdict{Outcome: OutcomeCancelled, ErrorKind: partners.KindInternal, Error: "cancelled by hand"}
+		return w.conclude(ctx, job, w.newAttempt(job), verdict, nil, true)
+	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("stopped before the POST: %w", context.Canceled)
 	}
