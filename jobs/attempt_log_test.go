@@ -138,51 +138,6 @@ func TestAttemptLogWorksBehindAPooler(t *testing.T) {
 	}
 }
 
-func TestDueWatcherLooksNeitherTooOftenNorTooSeldom(t *testing.T) {
-	t.Parallel()
-	pool := testdb.New(t)
-	watcher := &dueWatcher{pool: pool, logger: slog.New(slog.DiscardHandler)}
-	wait, err := watcher.look(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, dueInterval, wait)
-	for due, bounds := range map[string][2]time.Duration{
-		"1 millisecond":    {dueLeast, dueLeast},
-		"500 milliseconds": {300 * time.Millisecond, 501 * time.Millisecond},
-		"1 hour":           {dueInterval, dueInterval},
-	} {
-		_, err := pool.Exec(t.Context(), `
-			with gone as (delete from river_job)
-			insert into river_job (args, kind, max_attempts, queue, state, scheduled_at)
-			values ('{}', 'webhook_delivery', 6, 'webhooks', 'available', clock_timestamp() + $1::text::interval)`, due)
-		require.NoError(t, err)
-		wait, err := watcher.look(t.Context())
-		require.NoError(t, err)
-		require.GreaterOrEqual(t, wait, bounds[0], due)
-		require.LessOrEqual(t, wait, bounds[1], due)
-	}
-}
-
-func TestForeignKind(t *testing.T) {
-	t.Parallel()
-	pool := testdb.New(t)
-	for _, kind := range []string{Kind, retentionArgs{}.Kind()} {
-		_, err := pool.Exec(t.Context(), `insert into river_job (args, kind, max_attempts) values ('{}', $1, 1)`, kind)
-		require.NoError(t, err)
-	}
-	found, err := ForeignKind(t.Context(), pool)
-	require.NoError(t, err)
-	require.Empty(t, found)
-	for _, kind := range []string{"app_report", "webhook_other", "zip"} {
-		_, err := pool.Exec(t.Context(), `insert into river_job (args, kind, max_attempts) values ('{}', $1, 1)`, kind)
-		require.NoError(t, err)
-		found, err := ForeignKind(t.Context(), pool)
-		require.NoError(t, err)
-		require.Equal(t, kind, found)
-		_, err = pool.Exec(t.Context(), `delete from river_job where kind = $1`, kind)
-		require.NoError(t, err)
-	}
-}
-
 func TestAttemptLogFailsIntentsAndKeepsOutcomes(t *testing.T) {
 	t.Parallel()
 	pool := testdb.New(t)
