@@ -237,7 +237,7 @@ func TestWorkTriesAgainWhenTheURLChangedBeforeThe410(t *testing.T) {
 func TestWorkDoesNotChargeThePartnerForTheDatabase(t *testing.T) {
 	t.Parallel()
 	b := setupWork(t)
-	const slow = 700 * time.Millisecond
+	const slow = 2 * time.Second
 	e := newEndpoint(t, func(_ http.ResponseWriter, r *http.Request) {
 		select {
 		case <-time.After(slow):
@@ -246,7 +246,7 @@ func TestWorkDoesNotChargeThePartnerForTheDatabase(t *testing.T) {
 	})
 	b.partner(t, user, "acme", e.URL, "*")
 	delivery := b.enqueue(t, completed("e1"))[0]
-	b.timeout = slow + slow/2
+	b.timeout = 2*slow - slow/10 // enough for the partner, not for both
 	lock, err := b.pool.Begin(t.Context())
 	require.NoError(t, err)
 	_, err = lock.Exec(t.Context(), `lock table webhook_delivery_log`)
