@@ -206,6 +206,40 @@ func TestRunnerWakesWhereTheSchemaIsNotTheFirst(t *testing.T) {
 	other.Close()
 }
 
+func TestRunnerRecordsWhileLoadsHoldAllConnections(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	aside, err := pgxpool.New(t.Context(), testdb.URL(b.pool))
+	require.NoError(t, err)
+	defer aside.Close()
+	var held []*pgxpool.Conn
+	answered := make(chan struct{})
+	e := newEndpoint(t, func(_ http.ResponseWriter, r *http.Request) {
+		for range b.pool.Config().MaxConns {
+			connection, err := b.pool.Acquire(context.WithoutCancel(r.Context()))
+			if err != nil {
+				t.Errorf("acquiring: %v", err)
+				return
+			}
+			held = append(held, connection)
+		}
+		close(answered)
+	})
+	b.partner(t, user, "acme", e.URL, "*")
+	b.run(t, nil)
+	b.enqueue(t, completed("e1"))
+	<-answered
+	delivered := func() bool {
+		var n int
+		err := aside.QueryRow(t.Context(), `select count(*) from webhook_delivery_log where outcome = 'delivered'`).Scan(&n)
+		return err == nil && n == 1
+	}
+	require.Eventually(t, delivered, waitFor, look)
+	for _, connection := range held {
+		connection.Release()
+	}
+}
+
 func TestRunnerDrains(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
