@@ -180,9 +180,7 @@ func (d *Deliveries) ReleaseTx(ctx context.Context, tx pgx.Tx, userID string, pa
 	if err != nil {
 		return 0, fmt.Errorf("releasing deliveries: %w", err)
 	}
-	_, err = tx.Exec(ctx, `
-		select pg_notify(river_schema || '.river_insert', json_build_object('queue', $1::text)::text) from webhook_settings`, Queue)
-	if err != nil {
+	if _, err := tx.Exec(ctx, `select `+wakeWorkers); err != nil {
 		return 0, fmt.Errorf("waking the workers: %w", err)
 	}
 	return tag.RowsAffected(), nil

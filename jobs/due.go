@@ -10,6 +10,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
+// wakeWorkers is an SQL expression that notifies the workers when its transaction commits. The payload is
+// River's own, to the letter: PostgreSQL sends what is said twice in a transaction once.
+const wakeWorkers = `(select pg_notify(river_schema || '.river_insert', '{"queue": "` + Queue + `"}')::text from webhook_settings)`
+
 // A worker looks for deliveries that have come due at least every dueInterval, and at most every dueLeast.
 const (
 	dueInterval = time.Second
@@ -59,9 +63,7 @@ const dueStatement = `
 	      from generate_series(1, 4) as p (priority)
 	)
 	select coalesce(extract(epoch from min(coming) - now()), $2)::double precision,
-	       case when bool_or(due)
-	            then (select pg_notify(river_schema || '.river_insert', json_build_object('queue', $1::text)::text)::text from webhook_settings)
-	       end
+	       case when bool_or(due) then ` + wakeWorkers + ` end
 	  from next`
 
 // look notifies the workers if a delivery is due, and returns how long to wait until the next look: until

@@ -134,9 +134,7 @@ const storeEventStatement = `
 	)
 	select exists (select from stored) as stored, (select river_schema from webhook_settings) as river_schema,
 	       subscribed.partner_id, subscribed.partner_slug, subscribed.delivery_id, subscribed.max_attempts,
-	       case when subscribed.partner_id is not null and exists (select from stored)
-	            then pg_notify((select river_schema from webhook_settings) || '.river_insert', json_build_object('queue', $7::text)::text)::text
-	       end
+	       case when subscribed.partner_id is not null and exists (select from stored) then ` + wakeWorkers + ` end
 	  from (select) as always
 	  left join subscribed on true
 	 order by subscribed.partner_slug`
@@ -147,7 +145,7 @@ const storeEventStatement = `
 // not from the commit, so that a second transaction's wake-up can be lost.
 func (e *Enqueuer) storeEvent(ctx context.Context, tx pgx.Tx, event *Event, only *uuid.UUID) (bool, []subscription, error) {
 	rows, err := tx.Query(ctx, storeEventStatement,
-		event.UserID, event.ID, event.Type, string(event.Payload), partners.PatternsFor(event.Type), only, Queue)
+		event.UserID, event.ID, event.Type, string(event.Payload), partners.PatternsFor(event.Type), only)
 	if err != nil {
 		return false, nil, err
 	}

@@ -24,7 +24,7 @@ func TestPlansAreCheap(t *testing.T) {
 		sql  string
 		args []any
 	}{
-		"storing an event":   {storeEventStatement, []any{"u", "e", "call.x", "{}", partners.PatternsFor("call.x"), (*uuid.UUID)(nil), Queue}},
+		"storing an event":   {storeEventStatement, []any{"u", "e", "call.x", "{}", partners.PatternsFor("call.x"), (*uuid.UUID)(nil)}},
 		"opening attempts":   {insertAttempts, insertColumns([]*Attempt{newTestAttempt()})},
 		"closing attempts":   {closeAttempts, columns},
 		"due deliveries":     {dueStatement, []any{Queue, dueInterval.Seconds()}},

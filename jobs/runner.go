@@ -49,7 +49,7 @@ type RunnerConfig struct {
 	Schedule         RetrySchedule
 	MaxConcurrent    int           // deliveries under way at once
 	PollInterval     time.Duration // how often to look for work when nothing wakes the worker
-	Timeout          time.Duration // for one delivery in all
+	Timeout          time.Duration // for one delivery, without the writing around it
 	ShutdownTimeout  time.Duration // for running deliveries to finish when Run ends
 	LogAttempts      bool          // whether attempts go to webhook_delivery_log
 	AttemptBatchSize int           // most rows in one statement of that log

@@ -323,16 +323,22 @@ func TestWorkWithAKeyThatDoesNotFit(t *testing.T) {
 	require.Equal(t, partners.KindInternal, *attempts[0].ErrorKind)
 }
 
+// refuse makes the database refuse a kind of statement on the audit log, as a full disk does.
+func (b *workBundle) refuse(t *testing.T, statement string) {
+	t.Helper()
+	_, err := b.pool.Exec(t.Context(), `
+		create function refuse() returns trigger language plpgsql as $$ begin raise exception 'disk full'; end $$;
+		create trigger refuse before `+statement+` on webhook_delivery_log for each row execute function refuse()`)
+	require.NoError(t, err)
+}
+
 func TestWorkSendsNothingWithoutAnIntent(t *testing.T) {
 	t.Parallel()
 	b := setupWork(t)
 	e := newEndpoint(t, status(http.StatusOK))
 	b.partner(t, user, "acme", e.URL, "*")
 	delivery := b.enqueue(t, completed("e1"))[0]
-	_, err := b.pool.Exec(t.Context(), `
-		create function refuse() returns trigger language plpgsql as $$ begin raise exception 'disk full'; end $$;
-		create trigger refuse before insert on webhook_delivery_log for each row execute function refuse()`)
-	require.NoError(t, err)
+	b.refuse(t, "insert")
 
 	job, err := b.work(t, b.store, delivery, 1)
 	require.NoError(t, err)
@@ -351,10 +357,7 @@ func TestWorkReturnsTheVerdictWithoutTheOutcomesRow(t *testing.T) {
 	e := newEndpoint(t, status(http.StatusOK))
 	b.partner(t, user, "acme", e.URL, "*")
 	delivery := b.enqueue(t, completed("e1"))[0]
-	_, err := b.pool.Exec(t.Context(), `
-		create function refuse() returns trigger language plpgsql as $$ begin raise exception 'disk full'; end $$;
-		create trigger refuse before update on webhook_delivery_log for each row execute function refuse()`)
-	require.NoError(t, err)
+	b.refuse(t, "update")
 
 	job, err := b.work(t, b.store, delivery, 1)
 	require.NoError(t, err)

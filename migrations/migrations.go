@@ -139,9 +139,8 @@ func Check(ctx context.Context, pool *pgxpool.Pool) error {
 // it does not know, which an application with a newer River may have run.
 func riverVersions(ctx context.Context, pool *pgxpool.Pool) (map[int]bool, error) {
 	applied := map[int]bool{}
-	var exists bool
-	if err := pool.QueryRow(ctx, `select to_regclass('river_migration') is not null`).Scan(&exists); err != nil || !exists {
-		return applied, wrapIf(err, "looking for River's tables")
+	if exists, err := tableExists(ctx, pool, "river_migration"); err != nil || !exists {
+		return applied, err
 	}
 	// As JSON, because the column line came with a later version.
 	rows, err := pool.Query(ctx, `
@@ -154,24 +153,24 @@ func riverVersions(ctx context.Context, pool *pgxpool.Pool) (map[int]bool, error
 		applied[version] = true
 		return nil
 	})
-	return applied, wrapIf(err, "reading River's schema version")
+	if err != nil {
+		return nil, fmt.Errorf("reading River's schema version: %w", err)
+	}
+	return applied, nil
 }
 
-func wrapIf(err error, action string) error {
-	if err != nil {
-		return fmt.Errorf("%s: %w", action, err)
+func tableExists(ctx context.Context, pool *pgxpool.Pool, name string) (bool, error) {
+	var exists bool
+	if err := pool.QueryRow(ctx, `select to_regclass($1) is not null`, name).Scan(&exists); err != nil {
+		return false, fmt.Errorf("looking for table %s: %w", name, err)
 	}
-	return nil
+	return exists, nil
 }
 
 // currentVersion is the number of the last migration of ours that ran; 0 if none did.
 func currentVersion(ctx context.Context, pool *pgxpool.Pool) (int, error) {
-	var exists bool
-	if err := pool.QueryRow(ctx, `select to_regclass($1) is not null`, versionTable).Scan(&exists); err != nil {
-		return 0, fmt.Errorf("looking for table %s: %w", versionTable, err)
-	}
-	if !exists {
-		return 0, nil
+	if exists, err := tableExists(ctx, pool, versionTable); err != nil || !exists {
+		return 0, err
 	}
 	var version int
 	if err := pool.QueryRow(ctx, `select version from `+versionTable).Scan(&version); err != nil {

@@ -25,7 +25,7 @@ const (
 	tlsHandshakeTimeout = 10 * time.Second
 
 	// idleTimeout is how long a connection waits for the next delivery. Many servers close theirs after
-	// 5 s; a POST that meets the closing is lost, so ours goes first.
+	// 5 s; a POST that meets the closing has to be made again, so ours goes first.
 	idleTimeout = 4 * time.Second
 
 	// pingTimeout finds HTTP/2 connections that are dead without having been closed.

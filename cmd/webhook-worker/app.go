@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,6 +58,23 @@ func (a *app) config() (*config.Config, error) {
 		return nil, &usageError{err}
 	}
 	return cfg, nil
+}
+
+// setDefault sets a variable that the environment does not have.
+func (a *app) setDefault(name, value string) {
+	if a.getenv(name) == "" {
+		a.environ = append(slices.Clone(a.environ), name+"="+value)
+	}
+}
+
+// getenv is a variable's value; the last setting counts.
+func (a *app) getenv(name string) string {
+	for _, entry := range slices.Backward(a.environ) {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // logger makes the process's logger, on stderr.
@@ -120,31 +138,28 @@ func rootCause(err error) error {
 	}
 }
 
-// open connects and refuses a database whose schema is behind.
-func (a *app) open(cfg *config.Config, maxConns int32) (*pgxpool.Pool, error) {
-	pool, err := a.connect(cfg, maxConns)
-	if err != nil {
-		return nil, err
-	}
-	if err := migrations.Check(a.ctx, pool); err != nil {
-		pool.Close()
-		return nil, err
-	}
-	return pool, nil
-}
-
-// withPool reads the configuration, opens the database and runs use.
-func (a *app) withPool(use func(cfg *config.Config, pool *pgxpool.Pool) error) error {
+// withUnchecked reads the configuration, connects and runs use, whatever the schema is like.
+func (a *app) withUnchecked(use func(cfg *config.Config, pool *pgxpool.Pool) error) error {
 	cfg, err := a.config()
 	if err != nil {
 		return err
 	}
-	pool, err := a.open(cfg, 0)
+	pool, err := a.connect(cfg, 0)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
 	return use(cfg, pool)
+}
+
+// withPool is withUnchecked for commands that need the schema to be up to date.
+func (a *app) withPool(use func(cfg *config.Config, pool *pgxpool.Pool) error) error {
+	return a.withUnchecked(func(cfg *config.Config, pool *pgxpool.Pool) error {
+		if err := migrations.Check(a.ctx, pool); err != nil {
+			return err
+		}
+		return use(cfg, pool)
+	})
 }
 
 // withStore is withPool for commands about partners.

@@ -289,20 +289,3 @@ func programName() string {
 	}
 	return path
 }
-
-// setDefault sets a variable that the environment does not have.
-func (a *app) setDefault(name, value string) {
-	if a.getenv(name) == "" {
-		a.environ = append(slices.Clone(a.environ), name+"="+value)
-	}
-}
-
-// getenv is a variable's value; the last setting counts.
-func (a *app) getenv(name string) string {
-	for _, entry := range slices.Backward(a.environ) {
-		if value, ok := strings.CutPrefix(entry, name+"="); ok {
-			return value
-		}
-	}
-	return ""
-}

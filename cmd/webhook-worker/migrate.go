@@ -19,20 +19,6 @@ type migrateCommand struct {
 	Status migrateStatusCommand `cmd:"" help:"List migrations; exit with 1 if the database lacks one."`
 }
 
-// withUnchecked connects without looking at the schema.
-func (a *app) withUnchecked(use func(cfg *config.Config, pool *pgxpool.Pool) error) error {
-	cfg, err := a.config()
-	if err != nil {
-		return err
-	}
-	pool, err := a.connect(cfg, 0)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	return use(cfg, pool)
-}
-
 type migrateUpCommand struct{}
 
 // Run migrates up and saves the settings that enqueueing needs.

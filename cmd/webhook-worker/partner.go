@@ -55,3 +55,10 @@ func (a *app) changePartner(change func(store *partners.Store) (*partners.Partne
 		return nil
 	})
 }
+
+// dryRun says what would be done to a partner, if there is one, and changes nothing.
+func (p *onePartner) dryRun(a *app, would string) error {
+	return a.changePartner(func(store *partners.Store) (*partners.Partner, error) {
+		return store.Get(a.ctx, p.User, p.Slug)
+	}, would)
+}

@@ -70,9 +70,7 @@ type partnerDisableCommand struct {
 // Run disables a partner.
 func (c *partnerDisableCommand) Run(a *app) error {
 	if c.DryRun {
-		return a.changePartner(func(store *partners.Store) (*partners.Partner, error) {
-			return store.Get(a.ctx, c.User, c.Slug)
-		}, "would be disabled")
+		return c.dryRun(a, "would be disabled")
 	}
 	return a.changePartner(func(store *partners.Store) (*partners.Partner, error) {
 		return store.Disable(a.ctx, c.User, c.Slug, c.Reason)
@@ -139,9 +137,7 @@ type partnerDeleteCommand struct {
 // Run deletes a partner.
 func (c *partnerDeleteCommand) Run(a *app) error {
 	if c.DryRun {
-		return a.changePartner(func(store *partners.Store) (*partners.Partner, error) {
-			return store.Get(a.ctx, c.User, c.Slug)
-		}, "would be deleted")
+		return c.dryRun(a, "would be deleted")
 	}
 	return a.changePartner(func(store *partners.Store) (*partners.Partner, error) {
 		return store.Delete(a.ctx, c.User, c.Slug)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/epicvoice/webhook-worker/internal/config"
 	"github.com/epicvoice/webhook-worker/jobs"
+	"github.com/epicvoice/webhook-worker/migrations"
 	"github.com/epicvoice/webhook-worker/partners"
 )
 
@@ -40,11 +41,14 @@ func (c *workCommand) Run(a *app) error {
 		cfg.LogLevel = config.LogLevel(slog.LevelDebug)
 	}
 	logger := a.logger(cfg).With(slog.String("instance", c.Instance))
-	pool, err := a.open(cfg, deliveryConns)
+	pool, err := a.connect(cfg, deliveryConns)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
+	if err := migrations.Check(a.ctx, pool); err != nil {
+		return err
+	}
 	return deliver(a, cfg, pool, logger, c.Instance)
 }
 
