@@ -7,8 +7,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,7 +21,15 @@ import (
 	"github.com/epicvoice/webhook-worker/internal/testdb"
 )
 
-func TestMain(m *testing.M) { testdb.Main(m) }
+// asProgram, if it is in the environment, makes this test binary the program itself.
+const asProgram = "WEBHOOK_WORKER_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	testdb.Main(m)
+}
 
 const (
 	waitFor = 30 * time.Second
@@ -101,6 +112,27 @@ func (c *terminal) start(t *testing.T, args ...string) *background {
 		t.Logf("%v: %s", args, b.stderr)
 	})
 	return b
+}
+
+// startProcess is start for what only a process of its own can show: its death, and ends that leave its
+// goroutines behind.
+func (c *terminal) startProcess(t *testing.T, args ...string) (*background, *os.Process) {
+	t.Helper()
+	b := &background{stdout: &output{}, stderr: &output{}}
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], args...)
+	cmd.Env = append(append([]string(nil), c.environ...), asProgram+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(c.stdin), b.stdout, b.stderr
+	require.NoError(t, cmd.Start())
+	b.stop = sync.OnceValue(func() int {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+		return cmd.ProcessState.ExitCode()
+	})
+	t.Cleanup(func() {
+		b.stop()
+		t.Logf("%v: %s", args, b.stderr)
+	})
+	return b, cmd.Process
 }
 
 // output is a buffer that may be read while it is written.

@@ -148,7 +148,7 @@ func TestDevEndsWithItsPostgreSQL(t *testing.T) {
 	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	terminal := &terminal{environ: append(os.Environ(), "DATABASE_URL=", "WEBHOOK_ENCRYPTION_KEY=", "SHUTDOWN_TIMEOUT=1")}
-	dev := terminal.start(t, "dev", "--data-dir", dir, "--addr", "127.0.0.1:0", "--every", "100ms")
+	dev, _ := terminal.startProcess(t, "dev", "--data-dir", dir, "--addr", "127.0.0.1:0", "--every", "100ms")
 	require.Eventually(t, func() bool { return strings.Contains(dev.stdout.String(), "answered 200") }, 2*time.Minute, look, dev.stderr)
 
 	content, err := os.ReadFile(dir + "/pgdata/postmaster.pid")
