@@ -12,6 +12,393 @@ CREATE TYPE public.river_job_state AS ENUM (
     'scheduled'
 );
 
+CREATE FUNCTION public.webhook_store_call_outcome(user_id text, call_id text, outcome_data json) RETURNS SETOF uuid
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+    members json;
+    event_type text;
+begin
+    perform webhook_require_text('call_id', call_id, 126);
+    perform webhook_require_payload(outcome_data);
+    -- PostgreSQL reads no member of a document that has an escape of NUL or of half a character in any text.
+    -- \x01 cannot be in JSON: it stands for an escaped backslash meanwhile.
+    members := replace(regexp_replace(replace(outcome_data::text, '\\', E'\x01'),
+                                      '\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '', 'g'), E'\x01', '\\');
+    if json_typeof(members->'event_type') is distinct from 'string' then
+        raise exception 'event_type must be in the outcome, as text such as call.completed' using errcode = 'invalid_parameter_value';
+    end if;
+    event_type := members->>'event_type';
+    perform webhook_require_event_type(event_type);
+    return query select webhook_store_event(user_id, event_type, outcome_data, call_id || ':' || event_type, 'first');
+end
+$$;
+
+COMMENT ON FUNCTION public.webhook_store_call_outcome(user_id text, call_id text, outcome_data json) IS 'What the forms of enqueue_call_outcome_webhook share.';
+
+CREATE FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data json) RETURNS SETOF uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT public.webhook_store_call_outcome(user_id, call_id, outcome_data) AS webhook_store_call_outcome;
+END;
+
+COMMENT ON FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data json) IS 'enqueue_webhook_event for the outcome of a call, whose event_type is the type. The event id is made of call_id and that type, and the first outcome wins, so that a handler that runs again neither fails nor delivers twice.';
+
+CREATE FUNCTION public.webhook_refuse_jsonb() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+    raise exception 'the payload is jsonb: pass json instead, because jsonb has lost the order of keys and the form of numbers'
+          using errcode = 'invalid_parameter_value';
+end
+$$;
+
+COMMENT ON FUNCTION public.webhook_refuse_jsonb() IS 'Says what to pass instead of jsonb.';
+
+CREATE FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data jsonb) RETURNS SETOF uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT NULL::uuid AS uuid
+    FROM public.webhook_refuse_jsonb() webhook_refuse_jsonb(webhook_refuse_jsonb);
+END;
+
+COMMENT ON FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data jsonb) IS 'Refuses: says that the outcome must be json.';
+
+CREATE FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data text) RETURNS SETOF uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT public.webhook_store_call_outcome(user_id, call_id, (outcome_data)::json) AS webhook_store_call_outcome;
+END;
+
+COMMENT ON FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data text) IS 'The same with the outcome as text.';
+
+CREATE FUNCTION public.webhook_store_event(user_id text, event_type text, payload json, event_id text, on_conflict text) RETURNS SETOF uuid
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+#variable_conflict use_column
+declare
+    p_user_id    text    := $1;
+    p_event_type text    := $2;
+    p_payload    json    := $3;
+    p_event_id   text    := coalesce($4, gen_random_uuid()::text);
+    p_conflict   text    := $5;
+    patterns     text[]  := webhook_event_patterns($2);
+    stored       boolean;
+    same         boolean;
+    ids          uuid[];
+begin
+    perform webhook_require_text('user_id', p_user_id, 255);
+    perform webhook_require_text('event_id', p_event_id, 255);
+    perform webhook_require_event_type(p_event_type);
+    perform webhook_require_payload(p_payload);
+    if p_conflict is null or p_conflict not in ('error', 'first') then
+        raise exception 'on_conflict % must be error or first', coalesce(to_json(p_conflict)::text, 'null') using errcode = 'invalid_parameter_value';
+    end if;
+    perform webhook_require_user(p_user_id);
+
+    -- The event is the gate: whoever stores it makes the jobs.
+    with subscribed as materialized (
+        select p.id as partner_id, p.partner_slug, gen_random_uuid() as delivery_id,
+               1 + coalesce(p.max_retries, (select retry_max_attempts from webhook_settings)) as max_attempts
+          from partner_webhooks p
+         where p.user_id = p_user_id
+           and p.enabled
+           and p.enabled_events && patterns
+    ), stored as (
+        insert into webhook_events (user_id, event_id, event_type, payload, partner_ids, delivery_ids)
+        select p_user_id, p_event_id, p_event_type, p_payload,
+               coalesce(array_agg(partner_id order by partner_slug), '{}'),
+               coalesce(array_agg(delivery_id order by partner_slug), '{}')
+          from subscribed
+        on conflict (user_id, event_id) do nothing
+        returning delivery_ids
+    ), jobs as (
+        insert into river_job (kind, queue, max_attempts, metadata, args)
+        select 'webhook_delivery', 'webhooks', max_attempts, '{"trigger": "schedule"}',
+               jsonb_build_object('version', 1, 'delivery_id', delivery_id, 'user_id', p_user_id, 'partner_id', partner_id,
+                                  'event_id', p_event_id, 'event_type', p_event_type)
+          from subscribed
+         where exists (select from stored)
+         order by partner_slug
+    )
+    select true, delivery_ids into stored, ids from stored;
+
+    if stored then
+        if cardinality(ids) > 0 then
+            perform webhook_wake_workers();
+        end if;
+        return query select unnest(ids);
+        return;
+    end if;
+
+    select e.event_type = p_event_type and e.payload::text = p_payload::text, e.delivery_ids
+      into same, ids
+      from webhook_events e
+     where e.user_id = p_user_id and e.event_id = p_event_id;
+    if not found then
+        raise exception 'event % was removed while it was being enqueued again: try once more', to_json(p_event_id)
+              using errcode = 'serialization_failure';
+    elsif not same and p_conflict = 'error' then
+        raise exception 'an event of id % exists with another type or payload', to_json(p_event_id) using errcode = 'WH001';
+    elsif not same then
+        raise notice 'event % exists with another type or payload: the first one stands', to_json(p_event_id);
+    end if;
+    return query select unnest(ids);
+end
+$_$;
+
+COMMENT ON FUNCTION public.webhook_store_event(user_id text, event_type text, payload json, event_id text, on_conflict text) IS 'What enqueue_webhook_event and enqueue_call_outcome_webhook share.';
+
+CREATE FUNCTION public.enqueue_webhook_event(user_id text, event_type text, payload json, event_id text DEFAULT NULL::text, on_conflict text DEFAULT 'error'::text) RETURNS SETOF uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT public.webhook_store_event(user_id, event_type, payload, event_id, on_conflict) AS webhook_store_event;
+END;
+
+COMMENT ON FUNCTION public.enqueue_webhook_event(user_id text, event_type text, payload json, event_id text, on_conflict text) IS 'Stores an event and one delivery for each partner of the user that is subscribed to its type, in the caller''s transaction, and returns the delivery ids. The same event_id with the same payload returns the first time''s ids and creates nothing; with another one it is SQLSTATE WH001, or with on_conflict ''first'' a notice. No event_id: one is made.';
+
+CREATE FUNCTION public.enqueue_webhook_event(user_id text, event_type text, payload jsonb, event_id text DEFAULT NULL::text, on_conflict text DEFAULT 'error'::text) RETURNS SETOF uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT NULL::uuid AS uuid
+    FROM public.webhook_refuse_jsonb() webhook_refuse_jsonb(webhook_refuse_jsonb);
+END;
+
+COMMENT ON FUNCTION public.enqueue_webhook_event(user_id text, event_type text, payload jsonb, event_id text, on_conflict text) IS 'Refuses: says that the payload must be json.';
+
+CREATE FUNCTION public.enqueue_webhook_event(user_id text, event_type text, payload text, event_id text DEFAULT NULL::text, on_conflict text DEFAULT 'error'::text) RETURNS SETOF uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT public.webhook_store_event(user_id, event_type, (payload)::json, event_id, on_conflict) AS webhook_store_event;
+END;
+
+COMMENT ON FUNCTION public.enqueue_webhook_event(user_id text, event_type text, payload text, event_id text, on_conflict text) IS 'The same with the payload as text.';
+
+CREATE FUNCTION public.get_webhook_partner_stats(user_id text DEFAULT NULL::text, partner_slug text DEFAULT NULL::text) RETURNS TABLE(user_id text, partner_slug text, enabled boolean, paused boolean, pending bigint, processing bigint, failed bigint, dead_letters bigint, due bigint, oldest_due_age interval, attempts_last_hour bigint, delivered_last_hour bigint, success_rate double precision, p50_ms double precision, p95_ms double precision)
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    SET jit TO 'off'
+    AS $_$
+    with wanted as materialized (
+        select p.id, p.user_id, p.partner_slug, p.enabled, p.paused_at is not null as paused
+          from partner_webhooks p
+         where ($1 is null or p.user_id = $1) and ($2 is null or p.partner_slug = $2)
+    ), unfinished as (
+        select q.partner_id, q.status, q.next_attempt_at
+          from webhook_delivery_queue q
+         where q.status in ('pending', 'failed', 'dead_letter')
+         union all
+        select j.args->>'partner_id', 'processing', null
+          from river_job j
+         where j.kind = 'webhook_delivery' and j.state = 'running'
+    ), queued as (
+        select u.partner_id,
+               count(*) filter (where u.status = 'pending') as pending,
+               count(*) filter (where u.status = 'processing') as processing,
+               count(*) filter (where u.status = 'failed') as failed,
+               count(*) filter (where u.status = 'dead_letter') as dead_letters,
+               count(*) filter (where u.next_attempt_at <= now()) as due,
+               now() - min(u.next_attempt_at) filter (where u.next_attempt_at <= now()) as oldest_due_age
+          from unfinished u
+         group by u.partner_id
+    ), attempts as (
+        select l.partner_id, count(*) as attempts, count(*) filter (where l.outcome = 'delivered') as delivered,
+               percentile_cont(array[0.5, 0.95]) within group (order by l.duration_ms) as ms
+          from webhook_delivery_log l
+         where l.started_at > now() - interval '1 hour' and l.outcome in ('delivered', 'failed', 'lost')
+         group by l.partner_id
+    )
+    select w.user_id, w.partner_slug, w.enabled, w.paused,
+           coalesce(q.pending, 0), coalesce(q.processing, 0), coalesce(q.failed, 0), coalesce(q.dead_letters, 0), coalesce(q.due, 0), q.oldest_due_age,
+           coalesce(a.attempts, 0), coalesce(a.delivered, 0), a.delivered::double precision / nullif(a.attempts, 0), a.ms[1], a.ms[2]
+      from wanted w
+      left join queued q on q.partner_id = w.id::text
+      left join attempts a on a.partner_id = w.id
+     order by w.user_id, w.partner_slug
+$_$;
+
+COMMENT ON FUNCTION public.get_webhook_partner_stats(user_id text, partner_slug text) IS 'One row a partner, of one user or of one slug if given: its deliveries that have not been delivered, by status, how many of them are due and since when; and its attempts of the last hour, the share that was delivered, and median and 95th percentile of their milliseconds, from webhook_delivery_log.';
+
+CREATE FUNCTION public.get_webhook_queue_stats() RETURNS TABLE(status text, count bigint, oldest_age interval, due bigint, last_hour bigint, success_rate double precision, p50_ms double precision, p95_ms double precision)
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    SET jit TO 'off'
+    AS $$
+    with waiting as (
+        select case when j.attempt = 0 then 'pending' else 'failed' end as status,
+               count(*) as count,
+               count(*) filter (where j.scheduled_at <= now()) as due,
+               min(case when j.attempt > 0 then j.attempted_at when j.scheduled_at <= now() then j.scheduled_at else j.created_at end) as since
+          from river_job j
+         where j.kind = 'webhook_delivery' and j.state in ('available', 'pending', 'retryable', 'scheduled')
+         group by 1
+    ), running as (
+        select 'processing' as status, count(*) as count, min(j.attempted_at) as since
+          from river_job j
+         where j.kind = 'webhook_delivery' and j.state = 'running'
+    ), ended as (
+        select s.status,
+               (select j.finalized_at from river_job j
+                 where j.kind = 'webhook_delivery' and j.state = s.state and j.finalized_at is not null
+                 order by j.finalized_at limit 1) as since,
+               (select count(*) from river_job j
+                 where j.kind = 'webhook_delivery' and j.state = s.state and j.finalized_at > now() - interval '1 hour') as last_hour
+          from (values ('delivered', 'completed'::river_job_state), ('dead_letter', 'discarded'), ('cancelled', 'cancelled')) as s (status, state)
+    ), counts as (
+        select 'dead_letter' as status, count(*) as count from webhook_delivery_queue q where q.status = 'dead_letter'
+         union all
+        select 'cancelled', count(*) from webhook_delivery_queue q where q.status = 'cancelled'
+         union all
+        select w.status, w.count from waiting w
+         union all
+        select r.status, r.count from running r
+    ), durations as (
+        select l.outcome as status, percentile_cont(array[0.5, 0.95]) within group (order by l.duration_ms) as ms
+          from webhook_delivery_log l
+         where l.started_at > now() - interval '1 hour' and l.outcome in ('delivered', 'failed')
+         group by l.outcome
+    )
+    select s.status,
+           case when s.status <> 'delivered' then coalesce(c.count, 0)
+                -- All the others are few, and an index counts all of them.
+                else (select count(*) from river_job j where j.kind = 'webhook_delivery') - (select coalesce(sum(c.count), 0) from counts c)
+           end::bigint,
+           case when coalesce(w.since, r.since, e.since) is not null then now() - least(coalesce(w.since, r.since, e.since), now()) end,
+           case when s.status in ('pending', 'failed') then coalesce(w.due, 0) end,
+           e.last_hour,
+           case when s.status = 'delivered' then
+               (select sum(ended.last_hour) filter (where ended.status = 'delivered')
+                       / nullif(sum(ended.last_hour) filter (where ended.status in ('delivered', 'dead_letter')), 0) from ended)
+           end::double precision,
+           d.ms[1],
+           d.ms[2]
+      from unnest(array['pending', 'processing', 'failed', 'delivered', 'dead_letter', 'cancelled']) with ordinality as s (status, place)
+      left join counts c using (status)
+      left join waiting w using (status)
+      left join running r using (status)
+      left join ended e using (status)
+      left join durations d using (status)
+     order by s.place
+$$;
+
+COMMENT ON FUNCTION public.get_webhook_queue_stats() IS 'One row a status of webhook_delivery_queue: how many deliveries have it; for how long the oldest has had it (pending: since it was due); how many are due, so that a worker should have them; how many came to it in the last hour; for delivered, the share of those among what was delivered or died; for delivered and failed, median and 95th percentile of the POSTs'' milliseconds of the last hour, from webhook_delivery_log.';
+
+CREATE FUNCTION public.recover_webhook_delivery(user_id text, event_id text, partner_id uuid) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+#variable_conflict use_column
+declare
+    p_user_id    text := $1;
+    p_event_id   text := $2;
+    p_partner_id uuid := $3;
+    p_new_id     uuid := gen_random_uuid();
+    event        webhook_events;
+    partner      partner_webhooks;
+begin
+    select e.* into event from webhook_events e where e.user_id = p_user_id and e.event_id = p_event_id for no key update;
+    if not found then
+        return 'not_found';
+    end if;
+    select p.* into partner from partner_webhooks p where p.user_id = p_user_id and p.id = p_partner_id;
+    if not found then
+        return 'partner_deleted';
+    elsif not partner.enabled then
+        return 'partner_disabled';
+    elsif p_partner_id = any (event.partner_ids) then
+        return 'not_missing';
+    elsif not partner.enabled_events && webhook_event_patterns(event.event_type) then
+        return 'not_subscribed';
+    end if;
+    update webhook_events e
+       set partner_ids = e.partner_ids || p_partner_id, delivery_ids = e.delivery_ids || p_new_id
+     where e.user_id = p_user_id and e.event_id = p_event_id;
+    perform webhook_insert_delivery(p_new_id, p_user_id, p_partner_id, p_event_id, event.event_type, partner.max_retries,
+                                    '{"trigger": "recover"}', now());
+    return 'recovered';
+end
+$_$;
+
+COMMENT ON FUNCTION public.recover_webhook_delivery(user_id text, event_id text, partner_id uuid) IS 'Delivers a stored event to a partner that did not get it, because it was added later or was disabled, and returns "recovered"; else why not: not_missing, not_subscribed, not_found, partner_deleted or partner_disabled. In the caller''s transaction.';
+
+CREATE FUNCTION public.replay_webhook_delivery(delivery_id uuid, run text DEFAULT NULL::text) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+#variable_conflict use_column
+declare
+    p_delivery_id uuid := $1;
+    p_run         text := $2;
+    p_job_id      bigint;
+    p_state       river_job_state;
+    p_earlier_run text;
+    p_user_id     text;
+    p_event_id    text;
+    p_created_at  timestamptz;
+    event         webhook_events;
+    partner       partner_webhooks;
+begin
+    select j.id, j.state, j.metadata->>'replay_run', j.args->>'user_id', j.args->>'event_id', j.created_at
+      into p_job_id, p_state, p_earlier_run, p_user_id, p_event_id, p_created_at
+      from river_job j
+     where j.kind = 'webhook_delivery' and j.args->>'delivery_id' = p_delivery_id::text
+       for update;
+    if p_earlier_run = p_run then
+        return 'replayed_before';
+    elsif p_state not in ('completed', 'discarded', 'cancelled') then
+        return 'under_way';
+    elsif p_job_id is null then
+        -- Its job has been removed. The log knows its event; without a log only the event itself knows.
+        select l.user_id, l.event_id into p_user_id, p_event_id
+          from webhook_delivery_log l
+         where l.delivery_id = p_delivery_id
+         limit 1;
+        if not found then
+            select e.user_id, e.event_id into p_user_id, p_event_id
+              from webhook_events e
+             where e.delivery_ids @> array[p_delivery_id];
+            if not found then
+                return 'not_found';
+            end if;
+        end if;
+    end if;
+
+    -- Retention locks an event before it looks for jobs of it: it waits for this transaction, or has won.
+    select e.* into event from webhook_events e where e.user_id = p_user_id and e.event_id = p_event_id for key share;
+    if not found or array_position(event.delivery_ids, p_delivery_id) is null then
+        return 'event_removed';
+    end if;
+    select p.* into partner
+      from partner_webhooks p
+     where p.user_id = p_user_id and p.id = event.partner_ids[array_position(event.delivery_ids, p_delivery_id)];
+    if not found then
+        return 'partner_deleted';
+    elsif not partner.enabled then
+        return 'partner_disabled';
+    end if;
+
+    delete from river_job j where j.id = p_job_id;
+    if webhook_insert_delivery(p_delivery_id, p_user_id, partner.id, p_event_id, event.event_type, partner.max_retries,
+                               jsonb_strip_nulls(jsonb_build_object('trigger', 'replay', 'replay_run', p_run)),
+                               coalesce(p_created_at, event.created_at))
+    then
+        return 'replayed';
+    end if;
+    return 'under_way'; -- another replay was faster
+end
+$_$;
+
+COMMENT ON FUNCTION public.replay_webhook_delivery(delivery_id uuid, run text) IS 'Enqueues a delivery that has ended anew, with its id and the full schedule, and returns "replayed"; else why not: under_way (it waits or runs), replayed_before (in the run of this name), not_found, event_removed, partner_deleted or partner_disabled. In the caller''s transaction.';
+
 CREATE FUNCTION public.river_job_state_in_bitmask(bitmask bit, state public.river_job_state) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     AS $$
@@ -27,6 +414,208 @@ CREATE FUNCTION public.river_job_state_in_bitmask(bitmask bit, state public.rive
         ELSE 0
     END = 1;
 $$;
+
+CREATE FUNCTION public.webhook_drop_log_partitions(before timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+    old     regclass;
+    dropped integer := 0;
+begin
+    for old in select p.partition from webhook_delivery_log_partitions p where p.ends_at <= before order by p.ends_at loop
+        execute 'drop table ' || old;
+        dropped := dropped + 1;
+    end loop;
+    return dropped;
+end
+$$;
+
+COMMENT ON FUNCTION public.webhook_drop_log_partitions(before timestamp with time zone) IS 'Drops the partitions of webhook_delivery_log that hold nothing after the time given. Returns how many.';
+
+CREATE FUNCTION public.webhook_event_patterns(event_type text) RETURNS text[]
+    LANGUAGE sql IMMUTABLE
+    AS $_$
+    select array[$1, '*'] || coalesce(array_agg(left($1, place) || '*'), '{}')
+      from generate_series(1, char_length($1)) as places (place)
+     where substr($1, place, 1) = '.'
+$_$;
+
+COMMENT ON FUNCTION public.webhook_event_patterns(event_type text) IS 'Every entry of enabled_events that subscribes to an event type: for a.b.c itself, *, a.* and a.b.*';
+
+CREATE FUNCTION public.webhook_insert_delivery(delivery_id uuid, user_id text, partner_id uuid, event_id text, event_type text, max_retries integer, metadata jsonb, created_at timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+begin
+    insert into river_job (kind, queue, max_attempts, metadata, created_at, args)
+    values ('webhook_delivery', 'webhooks', 1 + coalesce($6, (select retry_max_attempts from webhook_settings)), $7, $8,
+            jsonb_build_object('version', 1, 'delivery_id', $1, 'user_id', $2, 'partner_id', $3, 'event_id', $4, 'event_type', $5))
+    on conflict ((args->>'delivery_id')) where kind = 'webhook_delivery' do nothing;
+    if found then
+        perform webhook_wake_workers();
+        return true;
+    end if;
+    return false;
+end
+$_$;
+
+COMMENT ON FUNCTION public.webhook_insert_delivery(delivery_id uuid, user_id text, partner_id uuid, event_id text, event_type text, max_retries integer, metadata jsonb, created_at timestamp with time zone) IS 'Makes the job of a delivery, unless it has one, and says whether it did.';
+
+CREATE FUNCTION public.webhook_make_log_partitions() RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+    week  timestamptz;
+    name  text;
+    made  integer := 0;
+begin
+    -- This week and the next two, and every week that the default partition has rows of.
+    for week in
+        select w from (
+            select date_trunc('week', now(), 'UTC') + n * interval '7 days' as w from generate_series(0, 2) as n
+             union
+            select date_trunc('week', started_at, 'UTC') from webhook_delivery_log_default) as wanted
+         where not exists (select from webhook_delivery_log_partitions p
+                            where p.ends_at > w and (p.begins_at is null or p.begins_at <= w))
+         order by w
+    loop
+        name := 'webhook_delivery_log_' || to_char(week at time zone 'UTC', 'YYYYMMDD');
+        -- Nothing may be written to the default partition between the moving and the attaching.
+        lock table webhook_delivery_log_default in access exclusive mode;
+        -- Every row is written twice, open and closed. The room left over keeps the second version on its page,
+        -- so that no index changes. Old partitions are never written: they are vacuumed once, for their last rows.
+        execute format('create table %I (like webhook_delivery_log including defaults including constraints) with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05)', name);
+        execute format('comment on table %I is %L', name, 'The attempts of the week from ' || to_char(week at time zone 'UTC', 'YYYY-MM-DD') || '.');
+        execute format('with moved as (delete from webhook_delivery_log_default where started_at >= %L and started_at < %L returning *) insert into %I select * from moved',
+                       week, week + interval '7 days', name);
+        execute format('alter table webhook_delivery_log attach partition %I for values from (%L) to (%L)', name, week, week + interval '7 days');
+        made := made + 1;
+    end loop;
+    return made;
+end
+$$;
+
+COMMENT ON FUNCTION public.webhook_make_log_partitions() IS 'Makes the partitions of webhook_delivery_log that are missing for this week, the next two, and the rows of the default partition, which move. Returns how many.';
+
+CREATE FUNCTION public.webhook_missing_deliveries(since timestamp with time zone, until timestamp with time zone DEFAULT 'infinity'::timestamp with time zone, user_id text DEFAULT NULL::text, partner_slug text DEFAULT NULL::text, event_type text DEFAULT NULL::text) RETURNS TABLE(user_id text, event_id text, event_type text, partner_id uuid, partner_slug text, created_at timestamp with time zone)
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+    select e.user_id, e.event_id, e.event_type, p.id, p.partner_slug, e.created_at
+      from webhook_events e
+      join partner_webhooks p on p.user_id = e.user_id
+     where e.created_at >= $1
+       and e.created_at < $2
+       and ($3 is null or e.user_id = $3)
+       and ($4 is null or p.partner_slug = $4)
+       and ($5 is null or e.event_type = $5)
+       and p.enabled
+       and p.enabled_events && webhook_event_patterns(e.event_type)
+       and p.id <> all (e.partner_ids)
+       and e.event_type <> 'webhook.test'
+     order by e.created_at, e.user_id, e.event_id, p.partner_slug
+$_$;
+
+COMMENT ON FUNCTION public.webhook_missing_deliveries(since timestamp with time zone, until timestamp with time zone, user_id text, partner_slug text, event_type text) IS 'Stored events of a time that match an enabled partner''s subscription of today but were not enqueued for it, the oldest first: what recover_webhook_delivery is for.';
+
+CREATE FUNCTION public.webhook_require_event_type(event_type text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+begin
+    if event_type is null or event_type !~ '^[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*$' then
+        raise exception 'event_type % must be parts of letters, digits and underscores with dots between, such as call.completed',
+              to_json(left(coalesce(event_type, ''), 80)) using errcode = 'invalid_parameter_value';
+    elsif char_length(event_type) > 128 then
+        raise exception 'event_type "%…" must have at most 128 characters', left(event_type, 80) using errcode = 'invalid_parameter_value';
+    end if;
+end
+$_$;
+
+COMMENT ON FUNCTION public.webhook_require_event_type(event_type text) IS 'Refuses what is no event type, as the Go API does.';
+
+CREATE FUNCTION public.webhook_require_payload(payload json) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+    document text    := payload::text;
+    brackets integer := char_length(document) - char_length(translate(document, '{[', ''));
+begin
+    if octet_length(document) > 262144 then
+        raise exception 'payload must have at most 262144 bytes (256 KiB), and has %', octet_length(document)
+              using errcode = 'invalid_parameter_value';
+    elsif json_typeof(payload) is distinct from 'object' then
+        raise exception 'payload must be a JSON object' using errcode = 'invalid_parameter_value';
+    end if;
+    -- Only a document with many brackets, those in texts included, needs the closer look.
+    if brackets > 500 and (
+        select max(level) > 500
+          from (select sum(case when bracket in ('{', '[') then 1 else -1 end) over (order by place) as level
+                  from regexp_split_to_table(regexp_replace(regexp_replace(document, '"(?:[^"\\]|\\.)*"', '', 'g'), '[^][{}]', '', 'g'), '')
+                       with ordinality as b (bracket, place)) as levels)
+    then
+        raise exception 'payload must not nest more than 500 levels deep' using errcode = 'invalid_parameter_value';
+    end if;
+end
+$$;
+
+COMMENT ON FUNCTION public.webhook_require_payload(payload json) IS 'Refuses what is no JSON object, or is too large or nested too deeply, as the Go API does.';
+
+CREATE FUNCTION public.webhook_require_text(field text, value text, max_chars integer) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+    if value is null or value = '' then
+        raise exception '% must not be empty', field using errcode = 'invalid_parameter_value';
+    elsif char_length(value) > max_chars then
+        raise exception '% "%…" must have at most % characters', field, left(value, 80), max_chars using errcode = 'invalid_parameter_value';
+    elsif value ~ '[\u0001-\u001f\u007f-\u009f]' then
+        raise exception '% % must not contain control characters', field, to_json(value) using errcode = 'invalid_parameter_value';
+    end if;
+end
+$$;
+
+COMMENT ON FUNCTION public.webhook_require_text(field text, value text, max_chars integer) IS 'Refuses text that is empty, too long, or holds control characters, as the Go API does.';
+
+CREATE FUNCTION public.webhook_require_user(user_id text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+    narrowed text := nullif(current_setting('webhook.user_id', true), '');
+begin
+    if narrowed <> user_id then
+        raise exception 'the setting webhook.user_id does not let this session act for user %', to_json(user_id)
+              using errcode = 'insufficient_privilege';
+    end if;
+    -- session_user is the role that logged in, which a session cannot change; current_user is our owner here.
+    if not pg_has_role(session_user, current_user, 'usage') and not exists (
+        select
+          from webhook_role_users r
+         where r.role = session_user
+           and r.user_id in ('*', webhook_require_user.user_id))
+    then
+        raise exception 'role % may not act for user %: it needs a row in webhook_role_users', to_json(session_user::text), to_json(user_id)
+              using errcode = 'insufficient_privilege';
+    end if;
+end
+$$;
+
+COMMENT ON FUNCTION public.webhook_require_user(user_id text) IS 'Refuses a user that the session''s login role has no entry for in webhook_role_users, or that the setting webhook.user_id, if set, does not name.';
+
+CREATE FUNCTION public.webhook_wake_workers() RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+    -- River's own payload, to the letter: PostgreSQL sends what is said twice in a transaction once.
+    select pg_notify(river_schema || '.river_insert', '{"queue": "webhooks"}') from webhook_settings
+$$;
+
+COMMENT ON FUNCTION public.webhook_wake_workers() IS 'Makes the workers look for deliveries when the transaction commits.';
 
 CREATE TABLE public.partner_webhooks (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -110,7 +699,8 @@ CREATE TABLE public.river_job (
     CONSTRAINT max_attempts_is_positive CHECK ((max_attempts > 0)),
     CONSTRAINT priority_in_range CHECK (((priority >= 1) AND (priority <= 4))),
     CONSTRAINT queue_length CHECK (((char_length(queue) > 0) AND (char_length(queue) < 128)))
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_insert_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
 
 CREATE SEQUENCE public.river_job_id_seq
     START WITH 1
@@ -229,6 +819,90 @@ COMMENT ON COLUMN public.webhook_delivery_log.client_id IS 'River client, which 
 
 COMMENT ON COLUMN public.webhook_delivery_log.started_at IS 'When the attempt began, by the worker''s clock.';
 
+CREATE TABLE public.webhook_delivery_log_20261123 (
+    attempt_id uuid NOT NULL,
+    delivery_id uuid,
+    job_id bigint NOT NULL,
+    user_id text,
+    partner_id uuid,
+    event_id text,
+    event_type text,
+    attempt smallint NOT NULL,
+    trigger text NOT NULL,
+    outcome text NOT NULL,
+    response_status smallint,
+    response_headers json,
+    response_body text,
+    error_kind text,
+    error text,
+    url text,
+    duration_ms double precision,
+    client_id text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    CONSTRAINT webhook_delivery_log_error_kind_known CHECK ((error_kind = ANY (ARRAY['dns'::text, 'connect'::text, 'tls'::text, 'timeout'::text, 'http_status'::text, 'redirect'::text, 'blocked'::text, 'protocol'::text, 'shutdown'::text, 'internal'::text]))),
+    CONSTRAINT webhook_delivery_log_outcome_known CHECK ((outcome = ANY (ARRAY['sending'::text, 'delivered'::text, 'failed'::text, 'lost'::text, 'cancelled'::text]))),
+    CONSTRAINT webhook_delivery_log_trigger_known CHECK ((trigger = ANY (ARRAY['schedule'::text, 'replay'::text, 'recover'::text, 'manual'::text, 'test'::text])))
+)
+WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05');
+
+COMMENT ON TABLE public.webhook_delivery_log_20261123 IS 'The attempts of the week from 2026-11-23.';
+
+CREATE TABLE public.webhook_delivery_log_20261130 (
+    attempt_id uuid NOT NULL,
+    delivery_id uuid,
+    job_id bigint NOT NULL,
+    user_id text,
+    partner_id uuid,
+    event_id text,
+    event_type text,
+    attempt smallint NOT NULL,
+    trigger text NOT NULL,
+    outcome text NOT NULL,
+    response_status smallint,
+    response_headers json,
+    response_body text,
+    error_kind text,
+    error text,
+    url text,
+    duration_ms double precision,
+    client_id text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    CONSTRAINT webhook_delivery_log_error_kind_known CHECK ((error_kind = ANY (ARRAY['dns'::text, 'connect'::text, 'tls'::text, 'timeout'::text, 'http_status'::text, 'redirect'::text, 'blocked'::text, 'protocol'::text, 'shutdown'::text, 'internal'::text]))),
+    CONSTRAINT webhook_delivery_log_outcome_known CHECK ((outcome = ANY (ARRAY['sending'::text, 'delivered'::text, 'failed'::text, 'lost'::text, 'cancelled'::text]))),
+    CONSTRAINT webhook_delivery_log_trigger_known CHECK ((trigger = ANY (ARRAY['schedule'::text, 'replay'::text, 'recover'::text, 'manual'::text, 'test'::text])))
+)
+WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05');
+
+COMMENT ON TABLE public.webhook_delivery_log_20261130 IS 'The attempts of the week from 2026-11-30.';
+
+CREATE TABLE public.webhook_delivery_log_20261207 (
+    attempt_id uuid NOT NULL,
+    delivery_id uuid,
+    job_id bigint NOT NULL,
+    user_id text,
+    partner_id uuid,
+    event_id text,
+    event_type text,
+    attempt smallint NOT NULL,
+    trigger text NOT NULL,
+    outcome text NOT NULL,
+    response_status smallint,
+    response_headers json,
+    response_body text,
+    error_kind text,
+    error text,
+    url text,
+    duration_ms double precision,
+    client_id text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    CONSTRAINT webhook_delivery_log_error_kind_known CHECK ((error_kind = ANY (ARRAY['dns'::text, 'connect'::text, 'tls'::text, 'timeout'::text, 'http_status'::text, 'redirect'::text, 'blocked'::text, 'protocol'::text, 'shutdown'::text, 'internal'::text]))),
+    CONSTRAINT webhook_delivery_log_outcome_known CHECK ((outcome = ANY (ARRAY['sending'::text, 'delivered'::text, 'failed'::text, 'lost'::text, 'cancelled'::text]))),
+    CONSTRAINT webhook_delivery_log_trigger_known CHECK ((trigger = ANY (ARRAY['schedule'::text, 'replay'::text, 'recover'::text, 'manual'::text, 'test'::text])))
+)
+WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05');
+
+COMMENT ON TABLE public.webhook_delivery_log_20261207 IS 'The attempts of the week from 2026-12-07.';
+
 CREATE TABLE public.webhook_delivery_log_default (
     attempt_id uuid NOT NULL,
     delivery_id uuid,
@@ -255,6 +929,23 @@ CREATE TABLE public.webhook_delivery_log_default (
 );
 
 COMMENT ON TABLE public.webhook_delivery_log_default IS 'Takes the rows of times that have no partition of their own, so that an insert never fails for lack of one.';
+
+CREATE VIEW public.webhook_delivery_log_partitions AS
+ SELECT (child.oid)::regclass AS partition,
+    ((regexp_match(bounds.text, 'FROM \(''(.*?)''\)'::text))[1])::timestamp with time zone AS begins_at,
+    ((regexp_match(bounds.text, 'TO \(''(.*?)''\)'::text))[1])::timestamp with time zone AS ends_at
+   FROM ((pg_inherits i
+     JOIN pg_class child ON ((child.oid = i.inhrelid)))
+     CROSS JOIN LATERAL pg_get_expr(child.relpartbound, child.oid) bounds(text))
+  WHERE (i.inhparent = ('public.webhook_delivery_log'::regclass)::oid);
+
+COMMENT ON VIEW public.webhook_delivery_log_partitions IS 'The partitions of webhook_delivery_log: one a week, from Monday to Monday in UTC, and the default one, which has no bounds.';
+
+COMMENT ON COLUMN public.webhook_delivery_log_partitions.partition IS 'Table that holds the rows.';
+
+COMMENT ON COLUMN public.webhook_delivery_log_partitions.begins_at IS 'First time in it; null if it has no beginning.';
+
+COMMENT ON COLUMN public.webhook_delivery_log_partitions.ends_at IS 'First time after it; null for the default partition.';
 
 CREATE VIEW public.webhook_delivery_queue AS
  SELECT (j.args ->> 'delivery_id'::text) AS id,
@@ -337,7 +1028,8 @@ CREATE TABLE public.webhook_events (
     CONSTRAINT webhook_events_payload_object CHECK ((json_typeof(payload) = 'object'::text)),
     CONSTRAINT webhook_events_payload_size CHECK ((octet_length((payload)::text) <= 262144)),
     CONSTRAINT webhook_events_user_id_length CHECK (((char_length(user_id) >= 1) AND (char_length(user_id) <= 255)))
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_analyze_scale_factor='0.02');
 
 COMMENT ON TABLE public.webhook_events IS 'Events: what happened, stored once however many partners receive it.';
 
@@ -355,6 +1047,18 @@ COMMENT ON COLUMN public.webhook_events.delivery_ids IS 'Ids of the deliveries, 
 
 COMMENT ON COLUMN public.webhook_events.created_at IS 'When the event was enqueued: the start of its transaction.';
 
+CREATE TABLE public.webhook_role_users (
+    role name NOT NULL,
+    user_id text NOT NULL,
+    CONSTRAINT webhook_role_users_user_id_length CHECK (((char_length(user_id) >= 1) AND (char_length(user_id) <= 255)))
+);
+
+COMMENT ON TABLE public.webhook_role_users IS 'Which database roles may act for which users: the login role of a session is looked up here. The owner of these tables, and whoever inherits from it, needs no entry.';
+
+COMMENT ON COLUMN public.webhook_role_users.role IS 'Login role of an application, as session_user names it.';
+
+COMMENT ON COLUMN public.webhook_role_users.user_id IS 'Tenant that it may act for; * for all of them, which is for the platform''s own role.';
+
 CREATE TABLE public.webhook_schema_version (
     version integer NOT NULL
 );
@@ -364,6 +1068,7 @@ CREATE TABLE public.webhook_settings (
     retry_max_attempts smallint NOT NULL,
     river_schema text NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    log_settled_until timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT webhook_settings_one_row CHECK (singleton),
     CONSTRAINT webhook_settings_retry_max_attempts_range CHECK (((retry_max_attempts >= 0) AND (retry_max_attempts <= 100)))
 );
@@ -377,6 +1082,14 @@ COMMENT ON COLUMN public.webhook_settings.retry_max_attempts IS 'RETRY_MAX_ATTEM
 COMMENT ON COLUMN public.webhook_settings.river_schema IS 'Schema of River''s tables, which names its notification topics too.';
 
 COMMENT ON COLUMN public.webhook_settings.updated_at IS 'When a value last changed.';
+
+COMMENT ON COLUMN public.webhook_settings.log_settled_until IS 'Attempts before this time have been compared with their jobs: none of them is open whose worker died.';
+
+ALTER TABLE ONLY public.webhook_delivery_log ATTACH PARTITION public.webhook_delivery_log_20261123 FOR VALUES FROM ('2026-11-23 00:00:00+00') TO ('2026-11-30 00:00:00+00');
+
+ALTER TABLE ONLY public.webhook_delivery_log ATTACH PARTITION public.webhook_delivery_log_20261130 FOR VALUES FROM ('2026-11-30 00:00:00+00') TO ('2026-12-07 00:00:00+00');
+
+ALTER TABLE ONLY public.webhook_delivery_log ATTACH PARTITION public.webhook_delivery_log_20261207 FOR VALUES FROM ('2026-12-07 00:00:00+00') TO ('2026-12-14 00:00:00+00');
 
 ALTER TABLE ONLY public.webhook_delivery_log ATTACH PARTITION public.webhook_delivery_log_default DEFAULT;
 
@@ -408,11 +1121,23 @@ ALTER TABLE ONLY public.river_queue
 ALTER TABLE ONLY public.webhook_delivery_log
     ADD CONSTRAINT webhook_delivery_log_pkey PRIMARY KEY (started_at, attempt_id);
 
+ALTER TABLE ONLY public.webhook_delivery_log_20261123
+    ADD CONSTRAINT webhook_delivery_log_20261123_pkey PRIMARY KEY (started_at, attempt_id);
+
+ALTER TABLE ONLY public.webhook_delivery_log_20261130
+    ADD CONSTRAINT webhook_delivery_log_20261130_pkey PRIMARY KEY (started_at, attempt_id);
+
+ALTER TABLE ONLY public.webhook_delivery_log_20261207
+    ADD CONSTRAINT webhook_delivery_log_20261207_pkey PRIMARY KEY (started_at, attempt_id);
+
 ALTER TABLE ONLY public.webhook_delivery_log_default
     ADD CONSTRAINT webhook_delivery_log_default_pkey PRIMARY KEY (started_at, attempt_id);
 
 ALTER TABLE ONLY public.webhook_events
     ADD CONSTRAINT webhook_events_pkey PRIMARY KEY (user_id, event_id);
+
+ALTER TABLE ONLY public.webhook_role_users
+    ADD CONSTRAINT webhook_role_users_pkey PRIMARY KEY (role, user_id);
 
 ALTER TABLE ONLY public.webhook_settings
     ADD CONSTRAINT webhook_settings_pkey PRIMARY KEY (singleton);
@@ -429,9 +1154,49 @@ CREATE INDEX river_job_state_and_finalized_at_index ON public.river_job USING bt
 
 CREATE UNIQUE INDEX river_job_unique_idx ON public.river_job USING btree (unique_key) WHERE ((unique_key IS NOT NULL) AND (unique_states IS NOT NULL) AND public.river_job_state_in_bitmask(unique_states, state));
 
+CREATE INDEX river_job_webhook_created_idx ON public.river_job USING btree (created_at, id) WHERE (kind = 'webhook_delivery'::text);
+
+COMMENT ON INDEX public.river_job_webhook_created_idx IS 'Serves lists of all deliveries, the newest first ("deliveries list"), and the count of all of them.';
+
 CREATE UNIQUE INDEX river_job_webhook_delivery_id_idx ON public.river_job USING btree (((args ->> 'delivery_id'::text))) WHERE (kind = 'webhook_delivery'::text);
 
 COMMENT ON INDEX public.river_job_webhook_delivery_id_idx IS 'Keeps one job a delivery, and serves look-ups of a delivery by its id.';
+
+CREATE INDEX river_job_webhook_failing_idx ON public.river_job USING btree (COALESCE(finalized_at, attempted_at, created_at)) WHERE ((kind = 'webhook_delivery'::text) AND (
+CASE
+    WHEN (state = 'running'::public.river_job_state) THEN 'processing'::text
+    WHEN (state = 'completed'::public.river_job_state) THEN 'delivered'::text
+    WHEN (state = 'discarded'::public.river_job_state) THEN 'dead_letter'::text
+    WHEN (state = 'cancelled'::public.river_job_state) THEN 'cancelled'::text
+    WHEN (attempt = 0) THEN 'pending'::text
+    ELSE 'failed'::text
+END = ANY (ARRAY['failed'::text, 'dead_letter'::text])));
+
+COMMENT ON INDEX public.river_job_webhook_failing_idx IS 'Serves the look at what failed last: failed and dead deliveries by "updatedAt".';
+
+CREATE INDEX river_job_webhook_status_idx ON public.river_job USING btree ((
+CASE
+    WHEN (state = 'running'::public.river_job_state) THEN 'processing'::text
+    WHEN (state = 'completed'::public.river_job_state) THEN 'delivered'::text
+    WHEN (state = 'discarded'::public.river_job_state) THEN 'dead_letter'::text
+    WHEN (state = 'cancelled'::public.river_job_state) THEN 'cancelled'::text
+    WHEN (attempt = 0) THEN 'pending'::text
+    ELSE 'failed'::text
+END), created_at, id) INCLUDE (state, attempt) WHERE ((kind = 'webhook_delivery'::text) AND (
+CASE
+    WHEN (state = 'running'::public.river_job_state) THEN 'processing'::text
+    WHEN (state = 'completed'::public.river_job_state) THEN 'delivered'::text
+    WHEN (state = 'discarded'::public.river_job_state) THEN 'dead_letter'::text
+    WHEN (state = 'cancelled'::public.river_job_state) THEN 'cancelled'::text
+    WHEN (attempt = 0) THEN 'pending'::text
+    ELSE 'failed'::text
+END = ANY (ARRAY['pending'::text, 'failed'::text, 'dead_letter'::text, 'cancelled'::text])));
+
+COMMENT ON INDEX public.river_job_webhook_status_idx IS 'Serves counts of pending, failed, dead and cancelled deliveries, and lists of each, the newest first ("deliveries list --status", replay).';
+
+CREATE INDEX river_job_webhook_user_idx ON public.river_job USING btree (((args ->> 'user_id'::text)), created_at, id) WHERE (kind = 'webhook_delivery'::text);
+
+COMMENT ON INDEX public.river_job_webhook_user_idx IS 'Serves lists of a user''s deliveries, the newest first ("deliveries list --user").';
 
 CREATE INDEX river_notification_created_at_idx ON public.river_notification USING btree (created_at);
 
@@ -441,12 +1206,34 @@ CREATE INDEX webhook_delivery_log_delivery_id_idx ON ONLY public.webhook_deliver
 
 COMMENT ON INDEX public.webhook_delivery_log_delivery_id_idx IS 'Serves "deliveries show" and every other look at the attempts of one delivery, oldest first.';
 
+CREATE INDEX webhook_delivery_log_20261123_delivery_id_started_at_idx ON public.webhook_delivery_log_20261123 USING btree (delivery_id, started_at);
+
+CREATE INDEX webhook_delivery_log_20261130_delivery_id_started_at_idx ON public.webhook_delivery_log_20261130 USING btree (delivery_id, started_at);
+
+CREATE INDEX webhook_delivery_log_20261207_delivery_id_started_at_idx ON public.webhook_delivery_log_20261207 USING btree (delivery_id, started_at);
+
 CREATE INDEX webhook_delivery_log_default_delivery_id_started_at_idx ON public.webhook_delivery_log_default USING btree (delivery_id, started_at);
 
 CREATE INDEX webhook_events_created_at_idx ON public.webhook_events USING btree (created_at);
 
 COMMENT ON INDEX public.webhook_events_created_at_idx IS 'Serves the removal of events that are older than RETENTION_EVENTS.';
 
+ALTER INDEX public.webhook_delivery_log_delivery_id_idx ATTACH PARTITION public.webhook_delivery_log_20261123_delivery_id_started_at_idx;
+
+ALTER INDEX public.webhook_delivery_log_pkey ATTACH PARTITION public.webhook_delivery_log_20261123_pkey;
+
+ALTER INDEX public.webhook_delivery_log_delivery_id_idx ATTACH PARTITION public.webhook_delivery_log_20261130_delivery_id_started_at_idx;
+
+ALTER INDEX public.webhook_delivery_log_pkey ATTACH PARTITION public.webhook_delivery_log_20261130_pkey;
+
+ALTER INDEX public.webhook_delivery_log_delivery_id_idx ATTACH PARTITION public.webhook_delivery_log_20261207_delivery_id_started_at_idx;
+
+ALTER INDEX public.webhook_delivery_log_pkey ATTACH PARTITION public.webhook_delivery_log_20261207_pkey;
+
 ALTER INDEX public.webhook_delivery_log_delivery_id_idx ATTACH PARTITION public.webhook_delivery_log_default_delivery_id_started_at_idx;
 
 ALTER INDEX public.webhook_delivery_log_pkey ATTACH PARTITION public.webhook_delivery_log_default_pkey;
+
+CREATE STATISTICS public.river_job_webhook_status ON (CASE WHEN state = 'running'::public.river_job_state THEN 'processing'::text WHEN state = 'completed'::public.river_job_state THEN 'delivered'::text WHEN state = 'discarded'::public.river_job_state THEN 'dead_letter'::text WHEN state = 'cancelled'::public.river_job_state THEN 'cancelled'::text WHEN attempt = 0 THEN 'pending'::text ELSE 'failed'::text END) FROM public.river_job;
+
+COMMENT ON STATISTICS public.river_job_webhook_status IS 'How many deliveries have which status, so that PostgreSQL picks the right index for one.';

@@ -118,6 +118,16 @@ $$;
 comment on function webhook_require_user is
     'Refuses a user that the session''s login role has no entry for in webhook_role_users, or that the setting webhook.user_id, if set, does not name.';
 
+create function webhook_event_patterns(event_type text) returns text[]
+    language sql immutable
+as $$
+    select array[$1, '*'] || coalesce(array_agg(left($1, place) || '*'), '{}')
+      from generate_series(1, char_length($1)) as places (place)
+     where substr($1, place, 1) = '.'
+$$;
+
+comment on function webhook_event_patterns is 'Every entry of enabled_events that subscribes to an event type: for a.b.c itself, *, a.* and a.b.*';
+
 create function webhook_store_event(user_id text, event_type text, payload json, event_id text, on_conflict text) returns setof uuid
     language plpgsql
     set search_path from current
@@ -129,7 +139,7 @@ declare
     p_payload    json    := $3;
     p_event_id   text    := coalesce($4, gen_random_uuid()::text);
     p_conflict   text    := $5;
-    patterns     text[];
+    patterns     text[]  := webhook_event_patterns($2);
     stored       boolean;
     same         boolean;
     ids          uuid[];
@@ -142,12 +152,6 @@ begin
         raise exception 'on_conflict % must be error or first', coalesce(to_json(p_conflict)::text, 'null') using errcode = 'invalid_parameter_value';
     end if;
     perform webhook_require_user(p_user_id);
-
-    -- Every entry of enabled_events that subscribes to the type: a.b.c, *, a.* and a.b.*
-    select array[p_event_type, '*'] || coalesce(array_agg(left(p_event_type, place) || '*'), '{}')
-      into patterns
-      from generate_series(1, char_length(p_event_type)) as places (place)
-     where substr(p_event_type, place, 1) = '.';
 
     -- The event is the gate: whoever stores it makes the jobs.
     with subscribed as materialized (
@@ -341,6 +345,7 @@ drop function webhook_wake_workers();
 drop function webhook_require_user(text);
 drop function webhook_require_payload(json);
 drop function webhook_require_event_type(text);
+drop function webhook_event_patterns(text);
 drop function webhook_require_text(text, text, integer);
 drop table webhook_role_users;
 
