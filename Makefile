@@ -46,9 +46,10 @@ coverage: ## Measure the coverage of jobs and partners, and write coverage.html.
 	@go tool cover -func=coverage.out | tail -1
 
 .PHONY: examples
-examples: ## Run the examples for partners; needs Node and Python.
+examples: ## Run the examples; needs Node, and Python and Ruby with PostgreSQL's modules.
 	cd examples/verify/node && npm install --no-package-lock --no-audit --no-fund
-	go test -tags examples ./examples/...
+	cd examples/enqueue/node && npm ci --no-audit --no-fund
+	go test -count=1 -tags examples ./examples/...
 
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint ## Run the linters.

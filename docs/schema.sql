@@ -330,7 +330,7 @@ $_$;
 
 COMMENT ON FUNCTION public.recover_webhook_delivery(user_id text, event_id text, partner_id uuid) IS 'Delivers a stored event to a partner that did not get it, because it was added later or was disabled, and returns "recovered"; else why not: not_missing, not_subscribed, not_found, partner_deleted or partner_disabled. In the caller''s transaction.';
 
-CREATE FUNCTION public.replay_webhook_delivery(delivery_id uuid, run text DEFAULT NULL::text) RETURNS text
+CREATE FUNCTION public.replay_webhook_delivery(delivery_id uuid, run text DEFAULT NULL::text, user_id text DEFAULT NULL::text) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS $_$
@@ -338,6 +338,7 @@ CREATE FUNCTION public.replay_webhook_delivery(delivery_id uuid, run text DEFAUL
 declare
     p_delivery_id uuid := $1;
     p_run         text := $2;
+    p_only_user   text := $3;
     p_job_id      bigint;
     p_state       river_job_state;
     p_earlier_run text;
@@ -352,11 +353,7 @@ begin
       from river_job j
      where j.kind = 'webhook_delivery' and j.args->>'delivery_id' = p_delivery_id::text
        for update;
-    if p_earlier_run = p_run then
-        return 'replayed_before';
-    elsif p_state not in ('completed', 'discarded', 'cancelled') then
-        return 'under_way';
-    elsif p_job_id is null then
+    if p_job_id is null then
         -- Its job has been removed. The log knows its event; without a log only the event itself knows.
         select l.user_id, l.event_id into p_user_id, p_event_id
           from webhook_delivery_log l
@@ -370,6 +367,13 @@ begin
                 return 'not_found';
             end if;
         end if;
+    end if;
+    if p_user_id <> p_only_user then
+        return 'not_found';
+    elsif p_earlier_run = p_run then
+        return 'replayed_before';
+    elsif p_state not in ('completed', 'discarded', 'cancelled') then
+        return 'under_way';
     end if;
 
     -- Retention locks an event before it looks for jobs of it: it waits for this transaction, or has won.
@@ -397,7 +401,7 @@ begin
 end
 $_$;
 
-COMMENT ON FUNCTION public.replay_webhook_delivery(delivery_id uuid, run text) IS 'Enqueues a delivery that has ended anew, with its id and the full schedule, and returns "replayed"; else why not: under_way (it waits or runs), replayed_before (in the run of this name), not_found, event_removed, partner_deleted or partner_disabled. In the caller''s transaction.';
+COMMENT ON FUNCTION public.replay_webhook_delivery(delivery_id uuid, run text, user_id text) IS 'Enqueues a delivery that has ended anew, with its id and the full schedule, and returns "replayed"; else why not: under_way (it waits or runs), replayed_before (in the run of this name), not_found (no delivery of the user, if one is named), event_removed, partner_deleted or partner_disabled. In the caller''s transaction.';
 
 CREATE FUNCTION public.river_job_state_in_bitmask(bitmask bit, state public.river_job_state) RETURNS boolean
     LANGUAGE sql IMMUTABLE
@@ -499,26 +503,112 @@ $$;
 
 COMMENT ON FUNCTION public.webhook_make_log_partitions() IS 'Makes the partitions of webhook_delivery_log that are missing for this week, the next two, and the rows of the default partition, which move. Returns how many.';
 
+CREATE TABLE public.partner_webhooks (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id text NOT NULL,
+    partner_name text NOT NULL,
+    partner_slug text NOT NULL,
+    url text NOT NULL,
+    secret_ciphertext bytea NOT NULL,
+    secret_key_id text NOT NULL,
+    enabled_events text[] NOT NULL,
+    custom_payload_fields json DEFAULT '{}'::json NOT NULL,
+    max_retries smallint,
+    enabled boolean DEFAULT true NOT NULL,
+    disabled_reason text,
+    paused_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT partner_webhooks_custom_payload_fields_object CHECK ((json_typeof(custom_payload_fields) = 'object'::text)),
+    CONSTRAINT partner_webhooks_disabled_reason_if_disabled CHECK (((disabled_reason IS NULL) OR (NOT enabled))),
+    CONSTRAINT partner_webhooks_enabled_events_count CHECK (((cardinality(enabled_events) >= 1) AND (cardinality(enabled_events) <= 100))),
+    CONSTRAINT partner_webhooks_max_retries_range CHECK (((max_retries >= 0) AND (max_retries <= 100))),
+    CONSTRAINT partner_webhooks_partner_name_length CHECK (((char_length(partner_name) >= 1) AND (char_length(partner_name) <= 200))),
+    CONSTRAINT partner_webhooks_partner_slug_format CHECK (((partner_slug ~ '^[a-z0-9]+([-_][a-z0-9]+)*$'::text) AND (char_length(partner_slug) <= 63))),
+    CONSTRAINT partner_webhooks_url_format CHECK (((url ~ '^https?://'::text) AND (char_length(url) <= 2048))),
+    CONSTRAINT partner_webhooks_user_id_length CHECK (((char_length(user_id) >= 1) AND (char_length(user_id) <= 255)))
+);
+
+COMMENT ON TABLE public.partner_webhooks IS 'Partners: the endpoints of a user that receive its events.';
+
+COMMENT ON COLUMN public.partner_webhooks.id IS 'Partner id. The ciphertext of the secrets is bound to it.';
+
+COMMENT ON COLUMN public.partner_webhooks.user_id IS 'Tenant that owns the partner.';
+
+COMMENT ON COLUMN public.partner_webhooks.partner_name IS 'Name for people.';
+
+COMMENT ON COLUMN public.partner_webhooks.partner_slug IS 'Name for commands and URLs, unique within its user.';
+
+COMMENT ON COLUMN public.partner_webhooks.url IS 'Where deliveries are posted.';
+
+COMMENT ON COLUMN public.partner_webhooks.secret_ciphertext IS 'The signing secrets as a JSON array, sealed with AES-256-GCM; opened only by a process that holds the key.';
+
+COMMENT ON COLUMN public.partner_webhooks.secret_key_id IS 'Which encryption key sealed the secrets: the first 8 bytes of its SHA-256, in hex.';
+
+COMMENT ON COLUMN public.partner_webhooks.enabled_events IS 'Event types that the partner receives: exact names, "*" for all, "call.*" for all that begin with "call.".';
+
+COMMENT ON COLUMN public.partner_webhooks.custom_payload_fields IS 'JSON object whose members are appended to each payload, unless the event has a member of that name.';
+
+COMMENT ON COLUMN public.partner_webhooks.max_retries IS 'How many times a failed delivery to this partner is tried again; null: webhook_settings.retry_max_attempts.';
+
+COMMENT ON COLUMN public.partner_webhooks.enabled IS 'Whether events are enqueued for the partner and its waiting deliveries are sent.';
+
+COMMENT ON COLUMN public.partner_webhooks.disabled_reason IS 'Why the partner is disabled, in words; null while it is enabled.';
+
+COMMENT ON COLUMN public.partner_webhooks.paused_at IS 'Since when its deliveries are held back, without using tries; null while they are sent. Events are enqueued for it meanwhile.';
+
+COMMENT ON COLUMN public.partner_webhooks.created_at IS 'When the partner was added.';
+
+COMMENT ON COLUMN public.partner_webhooks.updated_at IS 'When the row last changed.';
+
+CREATE TABLE public.webhook_events (
+    user_id text NOT NULL,
+    event_id text NOT NULL,
+    event_type text NOT NULL,
+    payload json NOT NULL,
+    partner_ids uuid[] NOT NULL,
+    delivery_ids uuid[] NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT webhook_events_event_id_length CHECK (((char_length(event_id) >= 1) AND (char_length(event_id) <= 255))),
+    CONSTRAINT webhook_events_event_type_format CHECK (((event_type ~ '^[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*$'::text) AND (char_length(event_type) <= 128))),
+    CONSTRAINT webhook_events_partner_and_delivery_ids_pair CHECK ((cardinality(partner_ids) = cardinality(delivery_ids))),
+    CONSTRAINT webhook_events_payload_object CHECK ((json_typeof(payload) = 'object'::text)),
+    CONSTRAINT webhook_events_payload_size CHECK ((octet_length((payload)::text) <= 262144)),
+    CONSTRAINT webhook_events_user_id_length CHECK (((char_length(user_id) >= 1) AND (char_length(user_id) <= 255)))
+)
+WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_analyze_scale_factor='0.02');
+
+COMMENT ON TABLE public.webhook_events IS 'Events: what happened, stored once however many partners receive it.';
+
+COMMENT ON COLUMN public.webhook_events.user_id IS 'Tenant whose event it is.';
+
+COMMENT ON COLUMN public.webhook_events.event_id IS 'The application''s id of the event, unique within its user; the same id again enqueues nothing.';
+
+COMMENT ON COLUMN public.webhook_events.event_type IS 'Dot-separated type, such as call.completed.';
+
+COMMENT ON COLUMN public.webhook_events.payload IS 'The payload as the application wrote it: json, not jsonb, keeps the order of keys and the form of numbers.';
+
+COMMENT ON COLUMN public.webhook_events.partner_ids IS 'Partners that were subscribed when the event was enqueued, in the order of their slugs.';
+
+COMMENT ON COLUMN public.webhook_events.delivery_ids IS 'Ids of the deliveries, one for each of partner_ids.';
+
+COMMENT ON COLUMN public.webhook_events.created_at IS 'When the event was enqueued: the start of its transaction.';
+
 CREATE FUNCTION public.webhook_missing_deliveries(since timestamp with time zone, until timestamp with time zone DEFAULT 'infinity'::timestamp with time zone, user_id text DEFAULT NULL::text, partner_slug text DEFAULT NULL::text, event_type text DEFAULT NULL::text) RETURNS TABLE(user_id text, event_id text, event_type text, partner_id uuid, partner_slug text, created_at timestamp with time zone)
     LANGUAGE sql STABLE
-    SET search_path TO 'public', 'pg_temp'
-    AS $_$
-    select e.user_id, e.event_id, e.event_type, p.id, p.partner_slug, e.created_at
-      from webhook_events e
-      join partner_webhooks p on p.user_id = e.user_id
-     where e.created_at >= $1
-       and e.created_at < $2
-       and ($3 is null or e.user_id = $3)
-       and ($4 is null or p.partner_slug = $4)
-       and ($5 is null or e.event_type = $5)
-       and p.enabled
-       and p.enabled_events && webhook_event_patterns(e.event_type)
-       and p.id <> all (e.partner_ids)
-       and e.event_type <> 'webhook.test'
-     order by e.created_at, e.user_id, e.event_id, p.partner_slug
-$_$;
+    BEGIN ATOMIC
+ SELECT e.user_id,
+     e.event_id,
+     e.event_type,
+     p.id,
+     p.partner_slug,
+     e.created_at
+    FROM (public.webhook_events e
+      JOIN public.partner_webhooks p ON ((p.user_id = e.user_id)))
+   WHERE ((e.created_at >= webhook_missing_deliveries.since) AND (e.created_at < webhook_missing_deliveries.until) AND ((webhook_missing_deliveries.user_id IS NULL) OR (e.user_id = webhook_missing_deliveries.user_id)) AND ((webhook_missing_deliveries.partner_slug IS NULL) OR (p.partner_slug = webhook_missing_deliveries.partner_slug)) AND ((webhook_missing_deliveries.event_type IS NULL) OR (e.event_type = webhook_missing_deliveries.event_type)) AND (e.event_type <> 'webhook.test'::text) AND p.enabled AND (p.id <> ALL (e.partner_ids)) AND (p.enabled_events && public.webhook_event_patterns(e.event_type)));
+END;
 
-COMMENT ON FUNCTION public.webhook_missing_deliveries(since timestamp with time zone, until timestamp with time zone, user_id text, partner_slug text, event_type text) IS 'Stored events of a time that match an enabled partner''s subscription of today but were not enqueued for it, the oldest first: what recover_webhook_delivery is for.';
+COMMENT ON FUNCTION public.webhook_missing_deliveries(since timestamp with time zone, until timestamp with time zone, user_id text, partner_slug text, event_type text) IS 'Stored events of a time that match an enabled partner''s subscription of today but were not enqueued for it: what recover_webhook_delivery is for.';
 
 CREATE FUNCTION public.webhook_require_event_type(event_type text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
@@ -616,64 +706,6 @@ CREATE FUNCTION public.webhook_wake_workers() RETURNS void
 $$;
 
 COMMENT ON FUNCTION public.webhook_wake_workers() IS 'Makes the workers look for deliveries when the transaction commits.';
-
-CREATE TABLE public.partner_webhooks (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    user_id text NOT NULL,
-    partner_name text NOT NULL,
-    partner_slug text NOT NULL,
-    url text NOT NULL,
-    secret_ciphertext bytea NOT NULL,
-    secret_key_id text NOT NULL,
-    enabled_events text[] NOT NULL,
-    custom_payload_fields json DEFAULT '{}'::json NOT NULL,
-    max_retries smallint,
-    enabled boolean DEFAULT true NOT NULL,
-    disabled_reason text,
-    paused_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT partner_webhooks_custom_payload_fields_object CHECK ((json_typeof(custom_payload_fields) = 'object'::text)),
-    CONSTRAINT partner_webhooks_disabled_reason_if_disabled CHECK (((disabled_reason IS NULL) OR (NOT enabled))),
-    CONSTRAINT partner_webhooks_enabled_events_count CHECK (((cardinality(enabled_events) >= 1) AND (cardinality(enabled_events) <= 100))),
-    CONSTRAINT partner_webhooks_max_retries_range CHECK (((max_retries >= 0) AND (max_retries <= 100))),
-    CONSTRAINT partner_webhooks_partner_name_length CHECK (((char_length(partner_name) >= 1) AND (char_length(partner_name) <= 200))),
-    CONSTRAINT partner_webhooks_partner_slug_format CHECK (((partner_slug ~ '^[a-z0-9]+([-_][a-z0-9]+)*$'::text) AND (char_length(partner_slug) <= 63))),
-    CONSTRAINT partner_webhooks_url_format CHECK (((url ~ '^https?://'::text) AND (char_length(url) <= 2048))),
-    CONSTRAINT partner_webhooks_user_id_length CHECK (((char_length(user_id) >= 1) AND (char_length(user_id) <= 255)))
-);
-
-COMMENT ON TABLE public.partner_webhooks IS 'Partners: the endpoints of a user that receive its events.';
-
-COMMENT ON COLUMN public.partner_webhooks.id IS 'Partner id. The ciphertext of the secrets is bound to it.';
-
-COMMENT ON COLUMN public.partner_webhooks.user_id IS 'Tenant that owns the partner.';
-
-COMMENT ON COLUMN public.partner_webhooks.partner_name IS 'Name for people.';
-
-COMMENT ON COLUMN public.partner_webhooks.partner_slug IS 'Name for commands and URLs, unique within its user.';
-
-COMMENT ON COLUMN public.partner_webhooks.url IS 'Where deliveries are posted.';
-
-COMMENT ON COLUMN public.partner_webhooks.secret_ciphertext IS 'The signing secrets as a JSON array, sealed with AES-256-GCM; opened only by a process that holds the key.';
-
-COMMENT ON COLUMN public.partner_webhooks.secret_key_id IS 'Which encryption key sealed the secrets: the first 8 bytes of its SHA-256, in hex.';
-
-COMMENT ON COLUMN public.partner_webhooks.enabled_events IS 'Event types that the partner receives: exact names, "*" for all, "call.*" for all that begin with "call.".';
-
-COMMENT ON COLUMN public.partner_webhooks.custom_payload_fields IS 'JSON object whose members are appended to each payload, unless the event has a member of that name.';
-
-COMMENT ON COLUMN public.partner_webhooks.max_retries IS 'How many times a failed delivery to this partner is tried again; null: webhook_settings.retry_max_attempts.';
-
-COMMENT ON COLUMN public.partner_webhooks.enabled IS 'Whether events are enqueued for the partner and its waiting deliveries are sent.';
-
-COMMENT ON COLUMN public.partner_webhooks.disabled_reason IS 'Why the partner is disabled, in words; null while it is enabled.';
-
-COMMENT ON COLUMN public.partner_webhooks.paused_at IS 'Since when its deliveries are held back, without using tries; null while they are sent. Events are enqueued for it meanwhile.';
-
-COMMENT ON COLUMN public.partner_webhooks.created_at IS 'When the partner was added.';
-
-COMMENT ON COLUMN public.partner_webhooks.updated_at IS 'When the row last changed.';
 
 CREATE TABLE public.river_job (
     id bigint NOT NULL,
@@ -1013,39 +1045,6 @@ COMMENT ON COLUMN public.webhook_delivery_queue.job_id IS 'River''s id of the jo
 COMMENT ON COLUMN public.webhook_delivery_queue."createdAt" IS 'When it was enqueued.';
 
 COMMENT ON COLUMN public.webhook_delivery_queue."updatedAt" IS 'When it last changed: the end, else the last try, else the enqueueing.';
-
-CREATE TABLE public.webhook_events (
-    user_id text NOT NULL,
-    event_id text NOT NULL,
-    event_type text NOT NULL,
-    payload json NOT NULL,
-    partner_ids uuid[] NOT NULL,
-    delivery_ids uuid[] NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT webhook_events_event_id_length CHECK (((char_length(event_id) >= 1) AND (char_length(event_id) <= 255))),
-    CONSTRAINT webhook_events_event_type_format CHECK (((event_type ~ '^[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*$'::text) AND (char_length(event_type) <= 128))),
-    CONSTRAINT webhook_events_partner_and_delivery_ids_pair CHECK ((cardinality(partner_ids) = cardinality(delivery_ids))),
-    CONSTRAINT webhook_events_payload_object CHECK ((json_typeof(payload) = 'object'::text)),
-    CONSTRAINT webhook_events_payload_size CHECK ((octet_length((payload)::text) <= 262144)),
-    CONSTRAINT webhook_events_user_id_length CHECK (((char_length(user_id) >= 1) AND (char_length(user_id) <= 255)))
-)
-WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_analyze_scale_factor='0.02');
-
-COMMENT ON TABLE public.webhook_events IS 'Events: what happened, stored once however many partners receive it.';
-
-COMMENT ON COLUMN public.webhook_events.user_id IS 'Tenant whose event it is.';
-
-COMMENT ON COLUMN public.webhook_events.event_id IS 'The application''s id of the event, unique within its user; the same id again enqueues nothing.';
-
-COMMENT ON COLUMN public.webhook_events.event_type IS 'Dot-separated type, such as call.completed.';
-
-COMMENT ON COLUMN public.webhook_events.payload IS 'The payload as the application wrote it: json, not jsonb, keeps the order of keys and the form of numbers.';
-
-COMMENT ON COLUMN public.webhook_events.partner_ids IS 'Partners that were subscribed when the event was enqueued, in the order of their slugs.';
-
-COMMENT ON COLUMN public.webhook_events.delivery_ids IS 'Ids of the deliveries, one for each of partner_ids.';
-
-COMMENT ON COLUMN public.webhook_events.created_at IS 'When the event was enqueued: the start of its transaction.';
 
 CREATE TABLE public.webhook_role_users (
     role name NOT NULL,

@@ -55,30 +55,24 @@ type DeliveryState struct {
 	LastErrorKind      *string    `json:"last_error_kind"`
 	LastResponseStatus *int       `json:"last_response_status"`
 	NextAttemptAt      *time.Time `json:"next_attempt_at"`
-	JobID              int64      `json:"job_id"`
+	JobID              int64      `json:"job_id"` // River's; 0: it has been removed
 	CreatedAt          time.Time  `json:"created_at"`
 	UpdatedAt          time.Time  `json:"updated_at"`
 }
 
-// Filter selects deliveries; empty fields select all.
-type Filter struct {
-	UserID      string
-	PartnerSlug string
-	Status      Status
-	EventType   string
-	Since       time.Time // enqueued at this time or later
-	Limit       int       // most rows
-}
-
-// Deliveries reads and cancels deliveries, for operators.
+// Deliveries reads, cancels and replays deliveries, for operators.
 type Deliveries struct {
 	pool   *pgxpool.Pool
 	client *river.Client[pgx.Tx]
 }
 
 // NewDeliveries makes a Deliveries.
-func NewDeliveries(pool *pgxpool.Pool) (*Deliveries, error) {
-	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{})
+func NewDeliveries(ctx context.Context, pool *pgxpool.Pool) (*Deliveries, error) {
+	schema, err := RiverSchema(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{Schema: schema}) // where the workers listen
 	if err != nil {
 		return nil, fmt.Errorf("making a River client: %w", err)
 	}
@@ -91,17 +85,20 @@ const deliveryColumns = `
 	  from webhook_delivery_queue q
 	  left join partner_webhooks p on p.user_id = q."userId" and p.id::text = q.partner_id`
 
-// List reads deliveries, the newest first.
-func (d *Deliveries) List(ctx context.Context, filter *Filter) ([]DeliveryState, error) {
-	rows, err := d.pool.Query(ctx, deliveryColumns+`
-		 where ($1 = '' or q."userId" = $1)
-		   and ($2 = '' or p.partner_slug = $2)
-		   and ($3 = '' or q.status = $3)
-		   and ($4 = '' or q.event_type = $4)
-		   and q."createdAt" >= $5
-		 order by q.job_id desc
-		 limit $6`,
-		filter.UserID, filter.PartnerSlug, string(filter.Status), filter.EventType, filter.Since, filter.Limit)
+// List reads a page of deliveries, the newest first. A page after a delivery that has no job any more is an
+// error that wraps [ErrNotFound].
+func (d *Deliveries) List(ctx context.Context, filter *Filter, page *Page) ([]DeliveryState, error) {
+	where := filter.ofQueue()
+	if page.After != uuid.Nil {
+		last, err := getQueued(ctx, d.pool, "", page.After)
+		if err != nil {
+			return nil, err
+		}
+		where.add(`(q."createdAt", q.job_id) < ($?, `+where.arg(last.JobID)+`)`, last.CreatedAt)
+	}
+	rows, err := d.pool.Query(ctx, deliveryColumns+where.where()+`
+		 order by q."createdAt" desc, q.job_id desc
+		 limit `+where.arg(page.Limit), where.args...)
 	if err != nil {
 		return nil, fmt.Errorf("listing deliveries: %w", err)
 	}
@@ -112,10 +109,14 @@ func (d *Deliveries) List(ctx context.Context, filter *Filter) ([]DeliveryState,
 	return list, nil
 }
 
-// Get reads one delivery; a userID that is not empty must be its user's. Its error wraps [ErrNotFound] if
-// there is none, which is also so when its job has been removed (see RETENTION_COMPLETED).
+// Get reads one delivery; a userID that is not empty must be its user's. One whose job has been removed (see
+// RETENTION_COMPLETED) is read from the attempt log. The error wraps [ErrNotFound] if neither has it.
 func (d *Deliveries) Get(ctx context.Context, userID string, id uuid.UUID) (*DeliveryState, error) {
-	return getDelivery(ctx, d.pool, userID, id)
+	state, err := getQueued(ctx, d.pool, userID, id)
+	if errors.Is(err, ErrNotFound) {
+		return getLogged(ctx, d.pool, userID, id)
+	}
+	return state, err
 }
 
 // querier is met by a pool and by a transaction.
@@ -123,9 +124,29 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-func getDelivery(ctx context.Context, db querier, userID string, id uuid.UUID) (*DeliveryState, error) {
-	rows, err := db.Query(ctx, deliveryColumns+`
-		 where q.id = $1 and ($2 = '' or q."userId" = $2)`, id.String(), userID)
+// getQueued reads a delivery that has a job.
+func getQueued(ctx context.Context, db querier, userID string, id uuid.UUID) (*DeliveryState, error) {
+	return getDelivery(ctx, db, deliveryColumns+`
+		 where q.id = $1 and ($2 = '' or q."userId" = $2)`, userID, id)
+}
+
+// getLogged reads a delivery that has no job any more, as its last attempt left it.
+func getLogged(ctx context.Context, db querier, userID string, id uuid.UUID) (*DeliveryState, error) {
+	return getDelivery(ctx, db, `
+		select l.delivery_id::text, l.user_id, l.partner_id::text, p.partner_slug, l.event_id, l.event_type,
+		       case l.outcome when 'delivered' then 'delivered' when 'cancelled' then 'cancelled' else 'dead_letter' end,
+		       l.attempt, l.attempt, l.error, l.error_kind, l.response_status, null::timestamptz, 0,
+		       coalesce(e.created_at, l.started_at), l.started_at
+		  from webhook_delivery_log l
+		  left join webhook_events e on e.user_id = l.user_id and e.event_id = l.event_id
+		  left join partner_webhooks p on p.user_id = l.user_id and p.id = l.partner_id
+		 where l.delivery_id = $1::uuid and ($2 = '' or l.user_id = $2)
+		 order by l.started_at desc, l.attempt_id
+		 limit 1`, userID, id)
+}
+
+func getDelivery(ctx context.Context, db querier, statement, userID string, id uuid.UUID) (*DeliveryState, error) {
+	rows, err := db.Query(ctx, statement, id.String(), userID)
 	if err != nil {
 		return nil, fmt.Errorf("reading delivery %s: %w", id, err)
 	}
@@ -202,7 +223,7 @@ func (d *Deliveries) Cancel(ctx context.Context, userID string, id uuid.UUID, cl
 		if err != nil {
 			return err
 		}
-		before, err = getDelivery(ctx, tx, userID, id)
+		before, err = getQueued(ctx, tx, userID, id)
 		if err != nil || before.Status.Ended() {
 			return err
 		}

@@ -26,7 +26,7 @@ func TestDeliveriesList(t *testing.T) {
 	_, err := b.pool.Exec(t.Context(), `update river_job set state = 'discarded', finalized_at = now(), attempt = 6 where id = $1`, first.JobID)
 	require.NoError(t, err)
 
-	deliveries, err := jobs.NewDeliveries(b.pool)
+	deliveries, err := jobs.NewDeliveries(t.Context(), b.pool)
 	require.NoError(t, err)
 	tests := map[string]struct {
 		filter jobs.Filter
@@ -39,13 +39,12 @@ func TestDeliveriesList(t *testing.T) {
 		"status":                {jobs.Filter{Status: jobs.StatusDeadLetter}, []jobs.Delivery{first}},
 		"event":                 {jobs.Filter{EventType: "call.completed"}, []jobs.Delivery{third, first}},
 		"since":                 {jobs.Filter{Since: time.Now().Add(time.Hour)}, nil},
-		"limit":                 {jobs.Filter{Limit: 1}, []jobs.Delivery{third}},
+		"until":                 {jobs.Filter{Until: time.Now().Add(-time.Hour)}, nil},
+		"both":                  {jobs.Filter{Since: time.Now().Add(-time.Hour), Until: time.Now().Add(time.Hour), UserID: user, EventType: "call.completed"}, []jobs.Delivery{first}},
+		"under way":             {jobs.Filter{Status: jobs.StatusProcessing}, nil},
 	}
 	for name, test := range tests {
-		if test.filter.Limit == 0 {
-			test.filter.Limit = 50
-		}
-		list, err := deliveries.List(t.Context(), &test.filter)
+		list, err := deliveries.List(t.Context(), &test.filter, &jobs.Page{Limit: 100})
 		require.NoError(t, err)
 		require.Len(t, list, len(test.want), name)
 		for i, delivery := range test.want {
@@ -89,7 +88,7 @@ func TestDeliveriesOfAnotherUserAreNotFound(t *testing.T) {
 	b := setup(t)
 	b.partner(t, user, "acme", nowhere, "*")
 	delivery := b.enqueue(t, completed("e1"))[0]
-	deliveries, err := jobs.NewDeliveries(b.pool)
+	deliveries, err := jobs.NewDeliveries(t.Context(), b.pool)
 	require.NoError(t, err)
 
 	_, err = deliveries.Get(t.Context(), "other", delivery.ID)
@@ -113,7 +112,7 @@ func TestDeliveriesCancelAWaitingOne(t *testing.T) {
 	b := setup(t)
 	b.partner(t, user, "acme", nowhere, "*")
 	delivery := b.enqueue(t, completed("e1"))[0]
-	deliveries, err := jobs.NewDeliveries(b.pool)
+	deliveries, err := jobs.NewDeliveries(t.Context(), b.pool)
 	require.NoError(t, err)
 
 	before, err := deliveries.Cancel(t.Context(), user, delivery.ID, "a person", true)
@@ -137,7 +136,7 @@ func TestDeliveriesPayload(t *testing.T) {
 	b := setup(t)
 	b.partner(t, user, "acme", nowhere, "*")
 	b.enqueue(t, completed("e1"))
-	deliveries, err := jobs.NewDeliveries(b.pool)
+	deliveries, err := jobs.NewDeliveries(t.Context(), b.pool)
 	require.NoError(t, err)
 	payload, err := deliveries.Payload(t.Context(), user, "e1")
 	require.NoError(t, err)

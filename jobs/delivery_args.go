@@ -40,9 +40,11 @@ func (DeliveryArgs) InsertOpts() river.InsertOpts { return river.InsertOpts{Queu
 // Trigger says why an attempt is made; webhook_delivery_log.trigger takes no other.
 type Trigger string
 
-// The triggers that are in use.
+// The triggers.
 const (
 	TriggerSchedule Trigger = "schedule" // enqueued by an application
+	TriggerReplay   Trigger = "replay"   // a delivery that had ended, anew
+	TriggerRecover  Trigger = "recover"  // a stored event to a partner that had not got it
 	TriggerManual   Trigger = "manual"   // by an operator's hand
 	TriggerTest     Trigger = "test"     // `partner test`
 )

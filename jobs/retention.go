@@ -2,10 +2,12 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 )
@@ -16,6 +18,9 @@ const (
 	retentionBatch = 5000
 	// retentionTimeout bounds one run; what it leaves the next one takes.
 	retentionTimeout = 30 * time.Minute
+	// exactRetention is the longest time that attempts are kept to the hour. Longer ones go with their week,
+	// by dropping its partition, which costs nothing and comes up to a week late.
+	exactRetention = 4 * 7 * 24 * time.Hour
 )
 
 // Retention is how long things are kept; a negative time means for ever.
@@ -24,11 +29,11 @@ type Retention struct {
 	DeadLetters time.Duration
 	Cancelled   time.Duration
 	Events      time.Duration // longer if a job needs them
-	Attempts    time.Duration // rows of webhook_delivery_log
+	Attempts    time.Duration // rows of webhook_delivery_log; up to a week longer
 }
 
-// retentionArgs are the River arguments of the periodic job that removes old events and attempts. River
-// itself removes old jobs.
+// retentionArgs are the River arguments of the periodic job that removes old events and attempts, and makes
+// room for new attempts. River itself removes old jobs.
 type retentionArgs struct{}
 
 // Kind is the job kind that River finds the worker by.
@@ -57,54 +62,80 @@ type retentionWorker struct {
 // Timeout is River's bound on one run.
 func (w *retentionWorker) Timeout(*river.Job[retentionArgs]) time.Duration { return retentionTimeout }
 
-// Work removes what is too old, in batches.
+// Work makes the log's next partitions and removes what is too old. What fails keeps nothing else from
+// being done.
 func (w *retentionWorker) Work(ctx context.Context, _ *river.Job[retentionArgs]) error {
-	// An event stays as long as a job of it does, whatever that job's state: a dead letter needs its payload.
-	events, err := w.remove(ctx, w.retention.Events, `
-		delete from webhook_events
-		 where (user_id, event_id) in (
-		       select e.user_id, e.event_id
-		         from webhook_events e
-		        where e.created_at < now() - $1::interval
-		          and not exists (
-		              select
-		                from unnest(e.delivery_ids) as d (id)
-		                join river_job j on j.kind = 'webhook_delivery' and j.args->>'delivery_id' = d.id::text)
-		        order by e.created_at
-		        limit $2
-		          for update skip locked)`)
-	if err != nil {
-		return fmt.Errorf("removing old events: %w", err)
-	}
-	attempts, err := w.remove(ctx, w.retention.Attempts, `
-		delete from webhook_delivery_log
-		 where (started_at, attempt_id) in (
-		       select started_at, attempt_id
-		         from webhook_delivery_log
-		        where started_at < now() - $1::interval
-		        order by started_at
-		        limit $2)`)
-	if err != nil {
-		return fmt.Errorf("removing old attempts: %w", err)
-	}
-	w.logger.DebugContext(ctx, "old rows removed", slog.Int64("events", events), slog.Int64("attempts", attempts))
-	return nil
+	made, makeErr := w.makePartitions(ctx)
+	dropped, dropErr := w.dropPartitions(ctx)
+	attempts, attemptsErr := w.removeAttempts(ctx)
+	events, eventsErr := w.removeEvents(ctx)
+	w.logger.DebugContext(ctx, "old rows removed",
+		slog.Int("partitions_made", made), slog.Int("partitions_dropped", dropped),
+		slog.Int64("attempts", attempts), slog.Int64("events", events))
+	return errors.Join(makeErr, dropErr, attemptsErr, eventsErr)
 }
 
-// remove repeats a statement until it finds no full batch, and counts the rows.
-func (w *retentionWorker) remove(ctx context.Context, keep time.Duration, statement string) (int64, error) {
-	if keep < 0 {
+// Old events are locked before it is looked whether jobs need them: a replay that takes one at this moment
+// either holds it, and it is skipped, or has committed, and its job is seen by the second statement.
+const (
+	lockOldEvents = `
+		select created_at, user_id, event_id
+		  from webhook_events
+		 where created_at < now() - $1::interval and (created_at, user_id, event_id) > ($2, $3, $4)
+		 order by created_at, user_id, event_id
+		 limit $5
+		   for update skip locked`
+	removeOldEvents = `
+		delete from webhook_events e
+		 using unnest($1::text[], $2::text[]) as old (user_id, event_id)
+		 where e.user_id = old.user_id and e.event_id = old.event_id
+		   and not exists (
+		       select
+		         from unnest(e.delivery_ids) as d (id)
+		         join river_job j on j.kind = 'webhook_delivery' and j.args->>'delivery_id' = d.id::text)`
+)
+
+// oldEvent is an event that is older than it is kept.
+type oldEvent struct {
+	CreatedAt time.Time
+	UserID    string
+	EventID   string
+}
+
+// removeEvents removes old events that no job needs, whatever the job's state: a dead letter needs its
+// payload.
+func (w *retentionWorker) removeEvents(ctx context.Context) (int64, error) {
+	if w.retention.Events < 0 {
 		return 0, nil
 	}
-	var total int64
+	var (
+		removed int64
+		last    oldEvent
+	)
 	for {
-		tag, err := w.pool.Exec(ctx, statement, keep, retentionBatch)
+		var batch []oldEvent
+		err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
+			rows, err := tx.Query(ctx, lockOldEvents, w.retention.Events, last.CreatedAt, last.UserID, last.EventID, retentionBatch)
+			if err != nil {
+				return err
+			}
+			if batch, err = pgx.CollectRows(rows, pgx.RowToStructByPos[oldEvent]); err != nil || len(batch) == 0 {
+				return err
+			}
+			users, events := make([]string, len(batch)), make([]string, len(batch))
+			for i, event := range batch {
+				users[i], events[i] = event.UserID, event.EventID
+			}
+			tag, err := tx.Exec(ctx, removeOldEvents, users, events)
+			removed += tag.RowsAffected()
+			return err
+		})
 		if err != nil {
-			return total, err
+			return removed, fmt.Errorf("removing old events: %w", err)
 		}
-		total += tag.RowsAffected()
-		if tag.RowsAffected() < retentionBatch {
-			return total, nil
+		if len(batch) < retentionBatch {
+			return removed, nil
 		}
+		last = batch[len(batch)-1]
 	}
 }

@@ -100,13 +100,19 @@ func (r *Runner) newClient() (*river.Client[pgx.Tx], error) {
 	if err := river.AddWorkerSafely(workers, &retentionWorker{pool: cfg.Pool, logger: cfg.Logger, retention: cfg.Retention}); err != nil {
 		return nil, fmt.Errorf("registering the retention worker: %w", err)
 	}
+	jobTimeout := cfg.Timeout + timeoutMargin
+	stuckAfter := max(jobTimeout+rescueMargin, cfg.RescueAfter)
+	settler := &settlementWorker{pool: cfg.Pool, logger: cfg.Logger, logged: cfg.LogAttempts, after: jobTimeout + rescueMargin}
+	if err := river.AddWorkerSafely(workers, settler); err != nil {
+		return nil, fmt.Errorf("registering the settlement worker: %w", err)
+	}
 	client, err := river.NewClient(riverpgxv5.New(cfg.RiverPool), &river.Config{
 		ID:                          cfg.ClientID,
 		Schema:                      cfg.RiverSchema,
 		Logger:                      riverLogger(cfg.Logger),
 		Workers:                     workers,
-		JobTimeout:                  cfg.Timeout + timeoutMargin,
-		RescueStuckJobsAfter:        max(cfg.Timeout+timeoutMargin+rescueMargin, cfg.RescueAfter),
+		JobTimeout:                  jobTimeout,
+		RescueStuckJobsAfter:        stuckAfter,
 		FetchCooldown:               fetchCooldown,
 		FetchPollInterval:           cfg.PollInterval,
 		CompletedJobRetentionPeriod: cfg.Retention.Completed,
@@ -114,9 +120,9 @@ func (r *Runner) newClient() (*river.Client[pgx.Tx], error) {
 		DiscardedJobRetentionPeriod: cfg.Retention.DeadLetters,
 		Queues: map[string]river.QueueConfig{
 			Queue:            {MaxWorkers: cfg.MaxConcurrent},
-			maintenanceQueue: {MaxWorkers: 1, FetchCooldown: time.Second, FetchPollInterval: time.Minute},
+			maintenanceQueue: {MaxWorkers: 2, FetchCooldown: time.Second, FetchPollInterval: time.Minute},
 		},
-		PeriodicJobs: []*river.PeriodicJob{retentionSchedule()},
+		PeriodicJobs: []*river.PeriodicJob{retentionSchedule(), settlementSchedule()},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the River client: %w", err)

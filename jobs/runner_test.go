@@ -58,7 +58,7 @@ func (b *testBundle) run(t *testing.T, change func(*jobs.RunnerConfig)) (stop fu
 // get reads a delivery's state.
 func (b *testBundle) get(t *testing.T, delivery jobs.Delivery) *jobs.DeliveryState {
 	t.Helper()
-	deliveries, err := jobs.NewDeliveries(b.pool)
+	deliveries, err := jobs.NewDeliveries(t.Context(), b.pool)
 	require.NoError(t, err)
 	state, err := deliveries.Get(t.Context(), user, delivery.ID)
 	require.NoError(t, err)
@@ -173,7 +173,7 @@ func TestRunnerHoldsBackWhatIsForAPausedPartner(t *testing.T) {
 	require.Empty(t, e.received())
 	require.Empty(t, b.attempts(t, delivery))
 
-	deliveries, err := jobs.NewDeliveries(b.pool)
+	deliveries, err := jobs.NewDeliveries(t.Context(), b.pool)
 	require.NoError(t, err)
 	require.NoError(t, pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
 		resumed, err := b.store.ResumeTx(t.Context(), tx, user, "acme")
@@ -302,7 +302,7 @@ func TestRunnerCancelsARunningDelivery(t *testing.T) {
 	b.run(t, nil)
 	delivery := b.enqueue(t, completed("e1"))[0]
 	<-arrived
-	deliveries, err := jobs.NewDeliveries(b.pool)
+	deliveries, err := jobs.NewDeliveries(t.Context(), b.pool)
 	require.NoError(t, err)
 	before, err := deliveries.Cancel(t.Context(), user, delivery.ID, "a person", true)
 	require.NoError(t, err)
@@ -327,7 +327,7 @@ func TestRunnerCancelsADeliveryThatHasNotBegun(t *testing.T) {
 	b.run(t, nil)
 	delivery := b.enqueue(t, completed("e1"))[0]
 	b.await(t, delivery, jobs.StatusProcessing)
-	deliveries, err := jobs.NewDeliveries(b.pool)
+	deliveries, err := jobs.NewDeliveries(t.Context(), b.pool)
 	require.NoError(t, err)
 	_, err = deliveries.Cancel(t.Context(), user, delivery.ID, "a person", true)
 	require.NoError(t, err)

@@ -79,7 +79,7 @@ func (b *workBundle) work(t *testing.T, store *partners.Store, delivery jobs.Del
 // attempts reads a delivery's rows of the audit log.
 func (b *testBundle) attempts(t *testing.T, delivery jobs.Delivery) []jobs.Attempt {
 	t.Helper()
-	deliveries, err := jobs.NewDeliveries(b.pool)
+	deliveries, err := jobs.NewDeliveries(t.Context(), b.pool)
 	require.NoError(t, err)
 	list, err := deliveries.Attempts(t.Context(), "", delivery.ID)
 	require.NoError(t, err)

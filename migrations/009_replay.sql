@@ -21,7 +21,7 @@ $$;
 
 comment on function webhook_insert_delivery is 'Makes the job of a delivery, unless it has one, and says whether it did.';
 
-create function replay_webhook_delivery(delivery_id uuid, run text default null) returns text
+create function replay_webhook_delivery(delivery_id uuid, run text default null, user_id text default null) returns text
     language plpgsql
     set search_path from current
 as $$
@@ -29,6 +29,7 @@ as $$
 declare
     p_delivery_id uuid := $1;
     p_run         text := $2;
+    p_only_user   text := $3;
     p_job_id      bigint;
     p_state       river_job_state;
     p_earlier_run text;
@@ -43,11 +44,7 @@ begin
       from river_job j
      where j.kind = 'webhook_delivery' and j.args->>'delivery_id' = p_delivery_id::text
        for update;
-    if p_earlier_run = p_run then
-        return 'replayed_before';
-    elsif p_state not in ('completed', 'discarded', 'cancelled') then
-        return 'under_way';
-    elsif p_job_id is null then
+    if p_job_id is null then
         -- Its job has been removed. The log knows its event; without a log only the event itself knows.
         select l.user_id, l.event_id into p_user_id, p_event_id
           from webhook_delivery_log l
@@ -61,6 +58,13 @@ begin
                 return 'not_found';
             end if;
         end if;
+    end if;
+    if p_user_id <> p_only_user then
+        return 'not_found';
+    elsif p_earlier_run = p_run then
+        return 'replayed_before';
+    elsif p_state not in ('completed', 'discarded', 'cancelled') then
+        return 'under_way';
     end if;
 
     -- Retention locks an event before it looks for jobs of it: it waits for this transaction, or has won.
@@ -89,7 +93,7 @@ end
 $$;
 
 comment on function replay_webhook_delivery is
-    'Enqueues a delivery that has ended anew, with its id and the full schedule, and returns "replayed"; else why not: under_way (it waits or runs), replayed_before (in the run of this name), not_found, event_removed, partner_deleted or partner_disabled. In the caller''s transaction.';
+    'Enqueues a delivery that has ended anew, with its id and the full schedule, and returns "replayed"; else why not: under_way (it waits or runs), replayed_before (in the run of this name), not_found (no delivery of the user, if one is named), event_removed, partner_deleted or partner_disabled. In the caller''s transaction.';
 
 create function recover_webhook_delivery(user_id text, event_id text, partner_id uuid) returns text
     language plpgsql
@@ -130,12 +134,12 @@ $$;
 comment on function recover_webhook_delivery is
     'Delivers a stored event to a partner that did not get it, because it was added later or was disabled, and returns "recovered"; else why not: not_missing, not_subscribed, not_found, partner_deleted or partner_disabled. In the caller''s transaction.';
 
+-- Without a search path of its own and with a body that is read now, it becomes part of the query that calls it.
 create function webhook_missing_deliveries(since timestamptz, until timestamptz default 'infinity',
                                            user_id text default null, partner_slug text default null, event_type text default null)
     returns table (user_id text, event_id text, event_type text, partner_id uuid, partner_slug text, created_at timestamptz)
     language sql stable
-    set search_path from current
-as $$
+begin atomic
     select e.user_id, e.event_id, e.event_type, p.id, p.partner_slug, e.created_at
       from webhook_events e
       join partner_webhooks p on p.user_id = e.user_id
@@ -144,15 +148,14 @@ as $$
        and ($3 is null or e.user_id = $3)
        and ($4 is null or p.partner_slug = $4)
        and ($5 is null or e.event_type = $5)
-       and p.enabled
-       and p.enabled_events && webhook_event_patterns(e.event_type)
-       and p.id <> all (e.partner_ids)
        and e.event_type <> 'webhook.test'
-     order by e.created_at, e.user_id, e.event_id, p.partner_slug
-$$;
+       and p.enabled
+       and p.id <> all (e.partner_ids)
+       and p.enabled_events && webhook_event_patterns(e.event_type);
+end;
 
 comment on function webhook_missing_deliveries is
-    'Stored events of a time that match an enabled partner''s subscription of today but were not enqueued for it, the oldest first: what recover_webhook_delivery is for.';
+    'Stored events of a time that match an enabled partner''s subscription of today but were not enqueued for it: what recover_webhook_delivery is for.';
 
 revoke execute on function webhook_insert_delivery, replay_webhook_delivery, recover_webhook_delivery, webhook_missing_deliveries from public;
 
@@ -160,5 +163,5 @@ revoke execute on function webhook_insert_delivery, replay_webhook_delivery, rec
 
 drop function webhook_missing_deliveries(timestamptz, timestamptz, text, text, text);
 drop function recover_webhook_delivery(text, text, uuid);
-drop function replay_webhook_delivery(uuid, text);
+drop function replay_webhook_delivery(uuid, text, text);
 drop function webhook_insert_delivery(uuid, text, uuid, text, text, integer, jsonb, timestamptz);

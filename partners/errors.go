@@ -36,6 +36,13 @@ type internalError struct{ err error }
 func (e *internalError) Error() string { return e.err.Error() }
 func (e *internalError) Unwrap() error { return e.err }
 
+// ErrorKinds lists all kinds.
+func ErrorKinds() []ErrorKind {
+	return []ErrorKind{
+		KindDNS, KindConnect, KindTLS, KindTimeout, KindHTTPStatus, KindRedirect, KindBlocked, KindProtocol, KindShutdown, KindInternal,
+	}
+}
+
 // classify finds the kind of an error of the HTTP client, and words for the tenant. caller is the context
 // that Send was given, without the sender's own timeout.
 func classify(caller context.Context, err error, timeout time.Duration) (ErrorKind, error) {

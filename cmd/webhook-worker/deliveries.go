@@ -26,7 +26,7 @@ type deliveriesCommand struct {
 // withDeliveries opens the database for a command about deliveries.
 func (a *app) withDeliveries(use func(cfg *config.Config, deliveries *jobs.Deliveries) error) error {
 	return a.withPool(func(cfg *config.Config, pool *pgxpool.Pool) error {
-		deliveries, err := jobs.NewDeliveries(pool)
+		deliveries, err := jobs.NewDeliveries(a.ctx, pool)
 		if err != nil {
 			return err
 		}
@@ -40,7 +40,9 @@ type deliveriesListCommand struct {
 	Status  given `placeholder:"STATUS" help:"Only of this status: pending, processing, failed, delivered, dead_letter or cancelled."`
 	Event   given `placeholder:"TYPE" help:"Only of this event type."`
 	Since   given `placeholder:"TIME" help:"Only those enqueued since: 2026-01-31, 2026-01-31T15:04:05Z, or an age such as 90m, 24h or 7d."`
+	Until   given `placeholder:"TIME" help:"Only those enqueued before."`
 	Limit   int   `default:"50" help:"Most rows."`
+	After   given `placeholder:"ID" help:"The next page: those after this delivery, the last of the page before."`
 	JSON    bool  `name:"json" help:"Print a JSON array."`
 }
 
@@ -52,9 +54,15 @@ func (c *deliveriesListCommand) Run(a *app) error {
 	if c.Limit < 1 {
 		return usagef("--limit must be at least 1, and is %d", c.Limit)
 	}
-	since, err := parseSince(string(c.Since), time.Now())
+	since, until, err := parsePeriod(string(c.Since), string(c.Until), time.Now())
 	if err != nil {
 		return err
+	}
+	page := jobs.Page{Limit: c.Limit}
+	if c.After != "" {
+		if page.After, err = parseDeliveryID(string(c.After)); err != nil {
+			return err
+		}
 	}
 	return a.withDeliveries(func(_ *config.Config, deliveries *jobs.Deliveries) error {
 		list, err := deliveries.List(a.ctx, &jobs.Filter{
@@ -63,8 +71,8 @@ func (c *deliveriesListCommand) Run(a *app) error {
 			Status:      jobs.Status(c.Status),
 			EventType:   string(c.Event),
 			Since:       since,
-			Limit:       c.Limit,
-		})
+			Until:       until,
+		}, &page)
 		if err != nil {
 			return err
 		}
@@ -84,14 +92,28 @@ func (c *deliveriesListCommand) Run(a *app) error {
 			return err
 		}
 		if len(list) == c.Limit {
-			a.say("these are the newest %d; --limit shows more", c.Limit)
+			a.say("there may be more: --after %s", list[len(list)-1].ID)
 		}
 		return nil
 	})
 }
 
-// parseSince reads a day, a time or an age; the zero time for "".
-func parseSince(text string, now time.Time) (time.Time, error) {
+// parsePeriod reads --since and --until; the zero time for one that is not given.
+func parsePeriod(since, until string, now time.Time) (from, to time.Time, err error) {
+	if from, err = parseTime("--since", since, now); err != nil {
+		return from, to, err
+	}
+	if to, err = parseTime("--until", until, now); err != nil {
+		return from, to, err
+	}
+	if !to.IsZero() && to.Before(from) {
+		return from, to, usagef("--until %q is before --since %q", until, since)
+	}
+	return from, to, nil
+}
+
+// parseTime reads a day, a time or an age; the zero time for "".
+func parseTime(flag, text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
@@ -102,7 +124,7 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 	}
 	var age config.Duration
 	if err := age.UnmarshalText([]byte(text)); err != nil || age < 0 || strings.Trim(text, "0123456789") == "" {
-		return time.Time{}, usagef("--since %q must be a day such as 2026-01-31, a time such as 2026-01-31T15:04:05Z, or an age such as 90m, 24h or 7d", text)
+		return time.Time{}, usagef("%s %q must be a day such as 2026-01-31, a time such as 2026-01-31T15:04:05Z, or an age such as 90m, 24h or 7d", flag, text)
 	}
 	return now.Add(-age.Std()), nil
 }
@@ -179,11 +201,19 @@ func (s *shownDelivery) fields() [][2]string {
 		{"tries", fmt.Sprintf("%d of %d", s.AttemptCount, s.MaxAttempts)},
 		{"next try", next},
 		{"last error", or(s.LastError)},
-		{"job", strconv.FormatInt(s.JobID, 10)},
+		{"job", jobNumber(s.JobID)},
 		{"enqueued", localTime(s.CreatedAt)},
 		{"updated", localTime(s.UpdatedAt)},
 		{"event payload", string(s.Payload)},
 	}
+}
+
+// jobNumber is how people read a job's id.
+func jobNumber(id int64) string {
+	if id == 0 {
+		return "removed; this is what the attempts say"
+	}
+	return strconv.FormatInt(id, 10)
 }
 
 // printAttempts lists attempts, each with its answer's body below.

@@ -95,7 +95,7 @@ const resumeAgain = time.Second
 // Run resumes a partner and releases what was held back.
 func (c *partnerResumeCommand) Run(a *app) error {
 	return a.withStore(func(store *partners.Store, pool *pgxpool.Pool) error {
-		deliveries, err := jobs.NewDeliveries(pool)
+		deliveries, err := jobs.NewDeliveries(a.ctx, pool)
 		if err != nil {
 			return err
 		}

@@ -86,7 +86,7 @@ func enqueueTest(ctx context.Context, pool *pgxpool.Pool, partner *partners.Part
 
 // await returns the state of a delivery when its first try has ended, or when the time is up.
 func (c *partnerTestCommand) await(ctx context.Context, pool *pgxpool.Pool, delivery *jobs.Delivery) (*jobs.DeliveryState, error) {
-	deliveries, err := jobs.NewDeliveries(pool)
+	deliveries, err := jobs.NewDeliveries(ctx, pool)
 	if err != nil {
 		return nil, err
 	}

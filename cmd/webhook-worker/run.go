@@ -34,6 +34,8 @@ type commandLine struct {
 	Partner    partnerCommand    `cmd:"" help:"Add, look at and change partners."`
 	Send       sendCommand       `cmd:"" help:"Enqueue an event by hand."`
 	Deliveries deliveriesCommand `cmd:"" help:"Look at deliveries and cancel them."`
+	Stats      statsCommand      `cmd:"" help:"Show how the queue stands and how the last hour went."`
+	Replay     replayCommand     `cmd:"" help:"Deliver anew: dead letters, or whatever has ended, or what a partner missed."`
 	Receive    receiveCommand    `cmd:"" help:"Receive webhooks as a partner does: verify and print them."`
 	Keys       keysCommand       `cmd:"" help:"Make encryption keys."`
 	Config     configCommand     `cmd:"" help:"Print the effective configuration, secrets redacted."`
@@ -98,7 +100,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 // stopped says whether err is only that a command which runs until it is told to stop was told so early.
 func stopped(ctx context.Context, parsed *kong.Context, err error) bool {
 	switch commandName(parsed) {
-	case "work", "serve", "receive", "dev":
+	case "work", "serve", "stats", "receive", "dev":
 		joined, isJoined := err.(interface{ Unwrap() []error })
 		return ctx.Err() != nil && errors.Is(err, context.Canceled) && (!isJoined || len(joined.Unwrap()) == 1)
 	}

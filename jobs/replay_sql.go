@@ -1,0 +1,150 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// candidate is what may be replayed: a delivery that has ended, or one that was never made.
+type candidate struct {
+	CreatedAt  time.Time // of the delivery or, if there is none, of the event
+	UserID     string
+	EventID    string
+	PartnerID  uuid.UUID
+	DeliveryID *uuid.UUID // nil: to be recovered
+}
+
+// page reads the next candidates after last, the oldest first.
+func (r *replayer) page(ctx context.Context, last *candidate) ([]candidate, error) {
+	statement, selected := r.selection()
+	after := &conditions{args: selected.args}
+	if last != nil {
+		after.add(`(created_at, user_id, event_id, partner_id) > ($?, `+
+			after.arg(last.UserID)+`, `+after.arg(last.EventID)+`, `+after.arg(last.PartnerID)+`)`, last.CreatedAt)
+	}
+	rows, err := r.pool.Query(ctx, `select * from (`+statement+`) as selected`+after.where()+`
+		 order by created_at, user_id, event_id, partner_id
+		 limit `+after.arg(replayPage), after.args...)
+	if err != nil {
+		return nil, fmt.Errorf("looking for what to replay: %w", err)
+	}
+	page, err := pgx.CollectRows(rows, pgx.RowToStructByPos[candidate])
+	if err != nil {
+		return nil, fmt.Errorf("looking for what to replay: %w", err)
+	}
+	return page, nil
+}
+
+// selection is the statement that finds the candidates, and its parameters.
+func (r *replayer) selection() (string, *conditions) {
+	switch {
+	case r.Missing:
+		return r.missing()
+	case r.Filter.Status == StatusDelivered:
+		return r.delivered()
+	default:
+		where := r.Filter.ofQueue()
+		where.add(`q."updatedAt" <= $?`, r.started)
+		return `
+			select q."createdAt" as created_at, q."userId" as user_id, q.event_id, q.partner_id::uuid as partner_id, q.id::uuid as delivery_id
+			  from webhook_delivery_queue q` + where.where(), where
+	}
+}
+
+// delivered finds deliveries by their events, because their jobs are the first to be removed. One that has
+// neither job nor attempt on record any more counts as delivered: all others are kept for longer.
+func (r *replayer) delivered() (string, *conditions) {
+	where := r.ofEvents()
+	where.add(`coalesce(
+			       (select j.state = 'completed' and j.finalized_at <= $?
+			          from river_job j
+			         where j.kind = 'webhook_delivery' and j.args->>'delivery_id' = d.delivery_id::text),
+			       (select l.outcome = 'delivered'
+			          from webhook_delivery_log l
+			         where l.delivery_id = d.delivery_id
+			         order by l.started_at desc
+			         limit 1),
+			       true)`, r.started)
+	if r.Filter.PartnerSlug != "" {
+		where.add(`(e.user_id, d.partner_id) in (select user_id, id from partner_webhooks where partner_slug = $?)`, r.Filter.PartnerSlug)
+	}
+	return `
+		select e.created_at, e.user_id, e.event_id, d.partner_id, d.delivery_id
+		  from webhook_events e
+		 cross join lateral unnest(e.partner_ids, e.delivery_ids) as d (partner_id, delivery_id)` + where.where(), where
+}
+
+// ofEvents are the conditions on webhook_events, named e.
+func (r *replayer) ofEvents() *conditions {
+	where := &conditions{}
+	where.add(`e.created_at >= $?`, r.Filter.Since)
+	where.add(`e.created_at < $?`, r.until())
+	if r.Filter.UserID != "" {
+		where.add(`e.user_id = $?`, r.Filter.UserID)
+	}
+	if r.Filter.EventType != "" {
+		where.add(`e.event_type = $?`, r.Filter.EventType)
+	}
+	return where
+}
+
+// until is the end of the selection: what is enqueued from now on is not part of it.
+func (r *replayer) until() time.Time {
+	if r.Filter.Until.IsZero() || r.Filter.Until.After(r.started) {
+		return r.started
+	}
+	return r.Filter.Until
+}
+
+func (r *replayer) missing() (string, *conditions) {
+	f, args := &r.Filter, &conditions{}
+	return `
+		select m.created_at, m.user_id, m.event_id, m.partner_id, null::uuid as delivery_id
+		  from webhook_missing_deliveries(` + args.arg(f.Since) + `, ` + args.arg(r.until()) + `, ` +
+		args.arg(optional(f.UserID)) + `, ` + args.arg(optional(f.PartnerSlug)) + `, ` + args.arg(optional(f.EventType)) + `) as m`, args
+}
+
+// The functions are called in the order given, which is the same in every run, so that two runs wait for
+// each other instead of deadlocking.
+const (
+	replayStatement = `
+		select replay_webhook_delivery(asked.id, nullif($2, ''), nullif($3, ''))
+		  from unnest($1::uuid[]) with ordinality as asked (id, place)
+		 order by place`
+	recoverStatement = `
+		select recover_webhook_delivery(asked.user_id, asked.event_id, asked.partner_id)
+		  from unnest($1::text[], $2::text[], $3::uuid[]) with ordinality as asked (user_id, event_id, partner_id, place)
+		 order by place`
+)
+
+func replayTx(ctx context.Context, tx pgx.Tx, userID string, ids []uuid.UUID, run string) ([]ReplayResult, error) {
+	texts := make([]string, len(ids)) // which every way of sending a statement can encode
+	for i, id := range ids {
+		texts[i] = id.String()
+	}
+	return results(ctx, tx, replayStatement, texts, run, userID)
+}
+
+func recoverTx(ctx context.Context, tx pgx.Tx, part []candidate) ([]ReplayResult, error) {
+	users, events, partnerIDs := make([]string, len(part)), make([]string, len(part)), make([]string, len(part))
+	for i := range part {
+		users[i], events[i], partnerIDs[i] = part[i].UserID, part[i].EventID, part[i].PartnerID.String()
+	}
+	return results(ctx, tx, recoverStatement, users, events, partnerIDs)
+}
+
+func results(ctx context.Context, tx pgx.Tx, statement string, args ...any) ([]ReplayResult, error) {
+	rows, err := tx.Query(ctx, statement, args...)
+	if err != nil {
+		return nil, fmt.Errorf("replaying: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[ReplayResult])
+	if err != nil {
+		return nil, fmt.Errorf("replaying: %w", err)
+	}
+	return list, nil
+}

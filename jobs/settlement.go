@@ -1,0 +1,188 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+)
+
+const (
+	settlementInterval = 5 * time.Minute
+	settlementTimeout  = 10 * time.Minute
+	// settlementStep is how much of the log is compared with its jobs in one transaction.
+	settlementStep = 6 * time.Hour
+)
+
+// settlementArgs are the River arguments of the periodic job that makes the attempt log agree with the jobs:
+// a worker that died left attempts open, and River ends jobs by itself, such as the one that killed its
+// worker at its last try, or one that an operator cancels in River UI.
+type settlementArgs struct{}
+
+// Kind is the job kind that River finds the worker by.
+func (settlementArgs) Kind() string { return "webhook_settlement" }
+
+// InsertOpts keeps the job off the deliveries' queue, and from queueing up when no worker runs.
+func (settlementArgs) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{
+		Queue:       maintenanceQueue,
+		MaxAttempts: 1,
+		UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: []rivertype.JobState{
+			rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable,
+			rivertype.JobStateRunning, rivertype.JobStateScheduled,
+		}},
+	}
+}
+
+func settlementSchedule() *river.PeriodicJob {
+	return river.NewPeriodicJob(river.PeriodicInterval(settlementInterval),
+		func() (river.JobArgs, *river.InsertOpts) { return settlementArgs{}, nil },
+		&river.PeriodicJobOpts{RunOnStart: true})
+}
+
+// settlementWorker makes the attempt log agree with the jobs.
+type settlementWorker struct {
+	river.WorkerDefaults[settlementArgs]
+
+	pool   *pgxpool.Pool
+	logger *slog.Logger
+	logged bool          // attempts are recorded
+	after  time.Duration // an attempt is over by then, or its worker is gone
+}
+
+// Timeout is River's bound on one run.
+func (w *settlementWorker) Timeout(*river.Job[settlementArgs]) time.Duration {
+	return settlementTimeout
+}
+
+// Work goes through the log from where the last run came to until now, less the time that an attempt may
+// take. Each part of the log is looked at once.
+func (w *settlementWorker) Work(ctx context.Context, _ *river.Job[settlementArgs]) error {
+	for {
+		more, err := w.step(ctx)
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// step settles the next part, and says whether there is more.
+func (w *settlementWorker) step(ctx context.Context) (bool, error) {
+	var from, to, horizon time.Time
+	var closed, added int64
+	err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `
+			select log_settled_until, least(log_settled_until + $1::interval, now() - $2::interval), now() - $2::interval
+			  from webhook_settings
+			 where log_settled_until < now() - $2::interval
+			   for update skip locked`, settlementStep, w.after).Scan(&from, &to, &horizon)
+		if err != nil {
+			return err
+		}
+		if w.logged {
+			closings, err := tx.Exec(ctx, closeAbandoned, from, to)
+			if err != nil {
+				return err
+			}
+			additions, err := tx.Exec(ctx, addUnrecorded, from, to)
+			if err != nil {
+				return err
+			}
+			closed, added = closings.RowsAffected(), additions.RowsAffected()
+			if err := tx.QueryRow(ctx, firstOpen, from, to).Scan(&to); err != nil {
+				return err
+			}
+		}
+		_, err = tx.Exec(ctx, `update webhook_settings set log_settled_until = $1`, to)
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil // it is settled, or another worker is at it
+	}
+	if err != nil {
+		return false, fmt.Errorf("settling webhook_delivery_log: %w", err)
+	}
+	if closed+added > 0 {
+		w.logger.WarnContext(ctx, "attempts settled that no worker had closed",
+			slog.Int64("closed", closed), slog.Int64("added", added))
+	}
+	return to.After(from) && to.Before(horizon), nil
+}
+
+// River's words for a job whose worker it lost.
+const rescued = `'Stuck job rescued by JobRescuer'`
+
+// closeAbandoned closes what a worker left open. What its job says of this very try holds; of any other try
+// nobody knows how it ended. An attempt that may still be under way stays open.
+const closeAbandoned = `
+	with open as (
+	    select l.started_at, l.attempt_id, j.id as job_id, j.state, j.metadata->'output' as output,
+	           j.state = 'completed' and not exists (
+	               select from webhook_delivery_log later
+	                where later.delivery_id = l.delivery_id and later.job_id = l.job_id and later.started_at > l.started_at)
+	           or coalesce((select e->>'error' <> ` + rescued + ` from unnest(j.errors) as e where (e->>'attempt')::int = l.attempt), false) as known
+	      from webhook_delivery_log l
+	      left join river_job j on j.id = l.job_id and j.kind = 'webhook_delivery'
+	     where l.started_at >= $1 and l.started_at < $2
+	       and l.outcome = 'sending'
+	       and not coalesce(j.state = 'running' and j.attempted_at <= l.started_at, false)
+	)
+	update webhook_delivery_log l
+	   set outcome = case when not known then 'lost' when state = 'completed' then 'delivered' else coalesce(output->>'outcome', 'failed') end,
+	       response_status = case when known then (output->>'response_status')::smallint end,
+	       error_kind = case when not known then 'internal' else output->>'error_kind' end,
+	       error = case when not known then 'the worker ended before the answer was on record' else output->>'error' end
+	  from open
+	 where l.started_at = open.started_at and l.attempt_id = open.attempt_id
+	   and l.started_at >= $1 and l.started_at < $2`
+
+// addUnrecorded adds the attempts that a job has an error of and the log has nothing, because the worker died
+// before it wrote any, or never understood the job; and the end of jobs that were cancelled in River.
+const addUnrecorded = `
+	with ended as (
+	    select j.*, coalesce(j.metadata->>'trigger', 'schedule') as trigger
+	      from river_job j
+	     where j.kind = 'webhook_delivery'
+	       and j.state in ('cancelled', 'completed', 'discarded')
+	       and j.finalized_at >= $1 and j.finalized_at < $2
+	       and (j.errors is not null or j.state = 'cancelled')
+	), unrecorded as (
+	    select ended.id, (e->>'attempt')::smallint as attempt, ended.trigger,
+	           case when e->>'error' = ` + rescued + ` then 'lost' else 'failed' end as outcome,
+	           case when e->>'error' = ` + rescued + ` then 'the worker ended before the attempt was on record' else left(e->>'error', 1024) end as error,
+	           (e->>'at')::timestamptz as at
+	      from ended
+	     cross join lateral unnest(ended.errors) as e
+	     where not exists (
+	           select from webhook_delivery_log l
+	            where l.delivery_id = (ended.args->>'delivery_id')::uuid and l.job_id = ended.id and l.attempt = (e->>'attempt')::smallint
+	              and l.error_kind is distinct from 'shutdown')
+	     union all
+	    select ended.id, ended.attempt, 'manual', 'cancelled', 'cancelled in River', ended.finalized_at
+	      from ended
+	     where ended.state = 'cancelled'
+	       and coalesce(ended.errors[array_upper(ended.errors, 1)]->>'error' not like 'JobCancelError%', true)
+	       and not exists (
+	           select from webhook_delivery_log l
+	            where l.delivery_id = (ended.args->>'delivery_id')::uuid and l.job_id = ended.id and l.outcome = 'cancelled')
+	)
+	insert into webhook_delivery_log
+	       (attempt_id, delivery_id, job_id, user_id, partner_id, event_id, event_type, attempt, trigger,
+	        outcome, error_kind, error, client_id, started_at)
+	select gen_random_uuid(), (ended.args->>'delivery_id')::uuid, ended.id, ended.args->>'user_id', (ended.args->>'partner_id')::uuid,
+	       ended.args->>'event_id', ended.args->>'event_type', u.attempt, u.trigger,
+	       u.outcome, 'internal', u.error, coalesce(ended.attempted_by[least(u.attempt, cardinality(ended.attempted_by))], 'unknown'), u.at
+	  from unrecorded u
+	  join ended using (id)`
+
+// firstOpen is until when everything is settled.
+const firstOpen = `
+	select coalesce(min(started_at), $2)
+	  from webhook_delivery_log
+	 where started_at >= $1 and started_at < $2 and outcome = 'sending'`
