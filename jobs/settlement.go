@@ -123,9 +123,9 @@ const rescued = `'Stuck job rescued by JobRescuer'`
 const closeAbandoned = `
 	with open as (
 	    select l.started_at, l.attempt_id, j.id as job_id, j.state, j.metadata->'output' as output,
-	           j.state = 'completed' and not exists (
+	           coalesce(j.state = 'completed' and not exists (
 	               select from webhook_delivery_log later
-	                where later.delivery_id = l.delivery_id and later.job_id = l.job_id and later.started_at > l.started_at)
+	                where later.delivery_id = l.delivery_id and later.job_id = l.job_id and later.started_at > l.started_at), false)
 	           or coalesce((select e->>'error' <> ` + rescued + ` from unnest(j.errors) as e where (e->>'attempt')::int = l.attempt), false) as known
 	      from webhook_delivery_log l
 	      left join river_job j on j.id = l.job_id and j.kind = 'webhook_delivery'
