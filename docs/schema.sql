@@ -22,10 +22,11 @@ declare
 begin
     perform webhook_require_text('call_id', call_id, 126);
     perform webhook_require_payload(outcome_data);
-    -- PostgreSQL reads no member of a document that has an escape of NUL or of half a character in any text.
-    -- \x01 cannot be in JSON: it stands for an escaped backslash meanwhile.
+    -- PostgreSQL reads no member of a document that has an escape of NUL or of half a character in any text;
+    -- another control character stands for those here. \x01 cannot be in JSON: it stands for an escaped
+    -- backslash meanwhile.
     members := replace(regexp_replace(replace(outcome_data::text, '\\', E'\x01'),
-                                      '\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '', 'g'), E'\x01', '\\');
+                                      '\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '\\u0001', 'g'), E'\x01', '\\');
     if json_typeof(members->'event_type') is distinct from 'string' then
         raise exception 'event_type must be in the outcome, as text such as call.completed' using errcode = 'invalid_parameter_value';
     end if;
@@ -40,6 +41,7 @@ COMMENT ON FUNCTION public.webhook_store_call_outcome(user_id text, call_id text
 CREATE FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data json) RETURNS SETOF uuid
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
+    SET standard_conforming_strings TO 'on'
     BEGIN ATOMIC
  SELECT public.webhook_store_call_outcome(user_id, call_id, outcome_data) AS webhook_store_call_outcome;
 END;
@@ -61,6 +63,7 @@ COMMENT ON FUNCTION public.webhook_refuse_jsonb() IS 'Says what to pass instead 
 CREATE FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data jsonb) RETURNS SETOF uuid
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
+    SET standard_conforming_strings TO 'on'
     BEGIN ATOMIC
  SELECT NULL::uuid AS uuid
     FROM public.webhook_refuse_jsonb() webhook_refuse_jsonb(webhook_refuse_jsonb);
@@ -71,6 +74,7 @@ COMMENT ON FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id te
 CREATE FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data text) RETURNS SETOF uuid
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
+    SET standard_conforming_strings TO 'on'
     BEGIN ATOMIC
  SELECT public.webhook_store_call_outcome(user_id, call_id, (outcome_data)::json) AS webhook_store_call_outcome;
 END;
@@ -88,19 +92,20 @@ declare
     p_payload    json    := $3;
     p_event_id   text    := coalesce($4, gen_random_uuid()::text);
     p_conflict   text    := $5;
-    patterns     text[]  := webhook_event_patterns($2);
+    patterns     text[];
     stored       boolean;
     same         boolean;
     ids          uuid[];
 begin
     perform webhook_require_text('user_id', p_user_id, 255);
+    perform webhook_require_user(p_user_id);
     perform webhook_require_text('event_id', p_event_id, 255);
     perform webhook_require_event_type(p_event_type);
     perform webhook_require_payload(p_payload);
     if p_conflict is null or p_conflict not in ('error', 'first') then
-        raise exception 'on_conflict % must be error or first', coalesce(to_json(p_conflict)::text, 'null') using errcode = 'invalid_parameter_value';
+        raise exception 'on_conflict % must be error or first', coalesce(to_json(left(p_conflict, 80))::text, 'null') using errcode = 'invalid_parameter_value';
     end if;
-    perform webhook_require_user(p_user_id);
+    patterns := webhook_event_patterns(p_event_type);
 
     -- The event is the gate: whoever stores it makes the jobs.
     with subscribed as materialized (
@@ -158,6 +163,7 @@ COMMENT ON FUNCTION public.webhook_store_event(user_id text, event_type text, pa
 CREATE FUNCTION public.enqueue_webhook_event(user_id text, event_type text, payload json, event_id text DEFAULT NULL::text, on_conflict text DEFAULT 'error'::text) RETURNS SETOF uuid
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
+    SET standard_conforming_strings TO 'on'
     BEGIN ATOMIC
  SELECT public.webhook_store_event(user_id, event_type, payload, event_id, on_conflict) AS webhook_store_event;
 END;
@@ -167,6 +173,7 @@ COMMENT ON FUNCTION public.enqueue_webhook_event(user_id text, event_type text, 
 CREATE FUNCTION public.enqueue_webhook_event(user_id text, event_type text, payload jsonb, event_id text DEFAULT NULL::text, on_conflict text DEFAULT 'error'::text) RETURNS SETOF uuid
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
+    SET standard_conforming_strings TO 'on'
     BEGIN ATOMIC
  SELECT NULL::uuid AS uuid
     FROM public.webhook_refuse_jsonb() webhook_refuse_jsonb(webhook_refuse_jsonb);
@@ -177,6 +184,7 @@ COMMENT ON FUNCTION public.enqueue_webhook_event(user_id text, event_type text, 
 CREATE FUNCTION public.enqueue_webhook_event(user_id text, event_type text, payload text, event_id text DEFAULT NULL::text, on_conflict text DEFAULT 'error'::text) RETURNS SETOF uuid
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
+    SET standard_conforming_strings TO 'on'
     BEGIN ATOMIC
  SELECT public.webhook_store_event(user_id, event_type, (payload)::json, event_id, on_conflict) AS webhook_store_event;
 END;
@@ -422,11 +430,14 @@ $$;
 CREATE FUNCTION public.webhook_drop_log_partitions(before timestamp with time zone) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    SET "DateStyle" TO 'ISO'
     AS $$
 declare
     old     regclass;
     dropped integer := 0;
 begin
+    lock table only webhook_delivery_log in share update exclusive mode; -- as above
     for old in select p.partition from webhook_delivery_log_partitions p where p.ends_at <= before order by p.ends_at loop
         execute 'drop table ' || old;
         dropped := dropped + 1;
@@ -469,24 +480,33 @@ COMMENT ON FUNCTION public.webhook_insert_delivery(delivery_id uuid, user_id tex
 CREATE FUNCTION public.webhook_make_log_partitions() RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    SET "DateStyle" TO 'ISO'
     AS $$
 declare
     week  timestamptz;
     name  text;
     made  integer := 0;
 begin
-    -- This week and the next two, and every week that the default partition has rows of.
+    -- One call at a time, and what the one before made is seen.
+    lock table only webhook_delivery_log in share update exclusive mode;
+    -- This week and the next two, and every week that the default partition has rows of. Names have four digits
+    -- for the year; a time that needs more stays in the default partition.
     for week in
         select w from (
             select date_trunc('week', now(), 'UTC') + n * interval '7 days' as w from generate_series(0, 2) as n
              union
-            select date_trunc('week', started_at, 'UTC') from webhook_delivery_log_default) as wanted
+            select date_trunc('week', started_at, 'UTC') from webhook_delivery_log_default
+             where started_at >= '0001-01-01' and started_at < '10000-01-01') as wanted
          where not exists (select from webhook_delivery_log_partitions p
                             where p.ends_at > w and (p.begins_at is null or p.begins_at <= w))
          order by w
     loop
         name := 'webhook_delivery_log_' || to_char(week at time zone 'UTC', 'YYYYMMDD');
-        -- Nothing may be written to the default partition between the moving and the attaching.
+        -- Whoever has chosen the default partition for a row must be done with it, and nobody may choose until the
+        -- new one is attached: a writer that waited for the default partition itself would find that its row does
+        -- not belong there any more, or is not there.
+        lock table only webhook_delivery_log in access exclusive mode;
         lock table webhook_delivery_log_default in access exclusive mode;
         -- Every row is written twice, open and closed. The room left over keeps the second version on its page,
         -- so that no index changes. Old partitions are never written: they are vacuumed once, for their last rows.
@@ -662,9 +682,9 @@ begin
     if value is null or value = '' then
         raise exception '% must not be empty', field using errcode = 'invalid_parameter_value';
     elsif char_length(value) > max_chars then
-        raise exception '% "%…" must have at most % characters', field, left(value, 80), max_chars using errcode = 'invalid_parameter_value';
+        raise exception '% % must have at most % characters', field, to_json(left(value, 80) || '…'), max_chars using errcode = 'invalid_parameter_value';
     elsif value ~ '[\u0001-\u001f\u007f-\u009f]' then
-        raise exception '% % must not contain control characters', field, to_json(value) using errcode = 'invalid_parameter_value';
+        raise exception '% % must not contain control characters', field, to_json(left(value, 80)) using errcode = 'invalid_parameter_value';
     end if;
 end
 $$;
@@ -1054,7 +1074,7 @@ CREATE TABLE public.webhook_role_users (
 
 COMMENT ON TABLE public.webhook_role_users IS 'Which database roles may act for which users: the login role of a session is looked up here. The owner of these tables, and whoever inherits from it, needs no entry.';
 
-COMMENT ON COLUMN public.webhook_role_users.role IS 'Login role of an application, as session_user names it.';
+COMMENT ON COLUMN public.webhook_role_users.role IS 'Login role of an application, as session_user names it. Dropping the role leaves the entry.';
 
 COMMENT ON COLUMN public.webhook_role_users.user_id IS 'Tenant that it may act for; * for all of them, which is for the platform''s own role.';
 

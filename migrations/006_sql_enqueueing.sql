@@ -27,7 +27,7 @@ create table webhook_role_users (
 
 comment on table webhook_role_users is
     'Which database roles may act for which users: the login role of a session is looked up here. The owner of these tables, and whoever inherits from it, needs no entry.';
-comment on column webhook_role_users.role is 'Login role of an application, as session_user names it.';
+comment on column webhook_role_users.role is 'Login role of an application, as session_user names it. Dropping the role leaves the entry.';
 comment on column webhook_role_users.user_id is 'Tenant that it may act for; * for all of them, which is for the platform''s own role.';
 
 create function webhook_require_text(field text, value text, max_chars integer) returns void
@@ -38,9 +38,9 @@ begin
     if value is null or value = '' then
         raise exception '% must not be empty', field using errcode = 'invalid_parameter_value';
     elsif char_length(value) > max_chars then
-        raise exception '% "%…" must have at most % characters', field, left(value, 80), max_chars using errcode = 'invalid_parameter_value';
+        raise exception '% % must have at most % characters', field, to_json(left(value, 80) || '…'), max_chars using errcode = 'invalid_parameter_value';
     elsif value ~ '[\u0001-\u001f\u007f-\u009f]' then
-        raise exception '% % must not contain control characters', field, to_json(value) using errcode = 'invalid_parameter_value';
+        raise exception '% % must not contain control characters', field, to_json(left(value, 80)) using errcode = 'invalid_parameter_value';
     end if;
 end
 $$;
@@ -139,19 +139,20 @@ declare
     p_payload    json    := $3;
     p_event_id   text    := coalesce($4, gen_random_uuid()::text);
     p_conflict   text    := $5;
-    patterns     text[]  := webhook_event_patterns($2);
+    patterns     text[];
     stored       boolean;
     same         boolean;
     ids          uuid[];
 begin
     perform webhook_require_text('user_id', p_user_id, 255);
+    perform webhook_require_user(p_user_id);
     perform webhook_require_text('event_id', p_event_id, 255);
     perform webhook_require_event_type(p_event_type);
     perform webhook_require_payload(p_payload);
     if p_conflict is null or p_conflict not in ('error', 'first') then
-        raise exception 'on_conflict % must be error or first', coalesce(to_json(p_conflict)::text, 'null') using errcode = 'invalid_parameter_value';
+        raise exception 'on_conflict % must be error or first', coalesce(to_json(left(p_conflict, 80))::text, 'null') using errcode = 'invalid_parameter_value';
     end if;
-    perform webhook_require_user(p_user_id);
+    patterns := webhook_event_patterns(p_event_type);
 
     -- The event is the gate: whoever stores it makes the jobs.
     with subscribed as materialized (
@@ -216,10 +217,12 @@ $$;
 
 comment on function webhook_wake_workers is 'Makes the workers look for deliveries when the transaction commits.';
 
+-- The functions that applications call also set how texts in the functions below are read, which a session can
+-- change.
 create function enqueue_webhook_event(user_id text, event_type text, payload json, event_id text default null, on_conflict text default 'error')
     returns setof uuid
     language sql security definer
-    set search_path from current
+    set search_path from current set standard_conforming_strings = on
 begin atomic
     select webhook_store_event($1, $2, $3, $4, $5);
 end;
@@ -231,7 +234,7 @@ comment on function enqueue_webhook_event(text, text, json, text, text) is
 create function enqueue_webhook_event(user_id text, event_type text, payload text, event_id text default null, on_conflict text default 'error')
     returns setof uuid
     language sql security definer
-    set search_path from current
+    set search_path from current set standard_conforming_strings = on
 begin atomic
     select webhook_store_event($1, $2, $3::json, $4, $5);
 end;
@@ -253,7 +256,7 @@ comment on function webhook_refuse_jsonb is 'Says what to pass instead of jsonb.
 create function enqueue_webhook_event(user_id text, event_type text, payload jsonb, event_id text default null, on_conflict text default 'error')
     returns setof uuid
     language sql security definer
-    set search_path from current
+    set search_path from current set standard_conforming_strings = on
 begin atomic
     select null::uuid from webhook_refuse_jsonb();
 end;
@@ -270,10 +273,11 @@ declare
 begin
     perform webhook_require_text('call_id', call_id, 126);
     perform webhook_require_payload(outcome_data);
-    -- PostgreSQL reads no member of a document that has an escape of NUL or of half a character in any text.
-    -- \x01 cannot be in JSON: it stands for an escaped backslash meanwhile.
+    -- PostgreSQL reads no member of a document that has an escape of NUL or of half a character in any text;
+    -- another control character stands for those here. \x01 cannot be in JSON: it stands for an escaped
+    -- backslash meanwhile.
     members := replace(regexp_replace(replace(outcome_data::text, '\\', E'\x01'),
-                                      '\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '', 'g'), E'\x01', '\\');
+                                      '\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '\\u0001', 'g'), E'\x01', '\\');
     if json_typeof(members->'event_type') is distinct from 'string' then
         raise exception 'event_type must be in the outcome, as text such as call.completed' using errcode = 'invalid_parameter_value';
     end if;
@@ -287,7 +291,7 @@ comment on function webhook_store_call_outcome is 'What the forms of enqueue_cal
 
 create function enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data json) returns setof uuid
     language sql security definer
-    set search_path from current
+    set search_path from current set standard_conforming_strings = on
 begin atomic
     select webhook_store_call_outcome($1, $2, $3);
 end;
@@ -297,7 +301,7 @@ comment on function enqueue_call_outcome_webhook(text, text, json) is
 
 create function enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data text) returns setof uuid
     language sql security definer
-    set search_path from current
+    set search_path from current set standard_conforming_strings = on
 begin atomic
     select webhook_store_call_outcome($1, $2, $3::json);
 end;
@@ -306,7 +310,7 @@ comment on function enqueue_call_outcome_webhook(text, text, text) is 'The same 
 
 create function enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data jsonb) returns setof uuid
     language sql security definer
-    set search_path from current
+    set search_path from current set standard_conforming_strings = on
 begin atomic
     select null::uuid from webhook_refuse_jsonb();
 end;
@@ -319,7 +323,7 @@ declare
 begin
     execute format('grant usage on schema %I to webhook_app', current_schema());
     for routine in select p.oid::regprocedure::text from pg_proc p
-                    where p.pronamespace = current_schema()::regnamespace
+                    where p.pronamespace = (select oid from pg_namespace where nspname = current_schema())
                       and (p.proname like 'webhook\_%' or p.proname in ('enqueue_webhook_event', 'enqueue_call_outcome_webhook'))
     loop
         execute 'revoke execute on function ' || routine || ' from public';
@@ -352,6 +356,8 @@ drop table webhook_role_users;
 -- The role stays: other databases of the cluster may use it.
 do $$
 begin
-    execute format('revoke usage on schema %I from webhook_app', current_schema());
+    if exists (select from pg_roles where rolname = 'webhook_app') then
+        execute format('revoke usage on schema %I from webhook_app', current_schema());
+    end if;
 end
 $$;
