@@ -10,7 +10,7 @@ create function get_webhook_queue_stats()
                    success_rate double precision, p50_ms double precision, p95_ms double precision)
     language sql stable
     set search_path from current
-    set jit = off
+    set jit = off set max_parallel_workers_per_gather = 0
 as $$
     with waiting as (
         select case when j.attempt = 0 then 'pending' else 'failed' end as status,

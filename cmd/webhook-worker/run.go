@@ -36,6 +36,7 @@ type commandLine struct {
 	Deliveries deliveriesCommand `cmd:"" help:"Look at deliveries and cancel them."`
 	Stats      statsCommand      `cmd:"" help:"Show how the queue stands and how the last hour went."`
 	Replay     replayCommand     `cmd:"" help:"Deliver anew: dead letters, or whatever has ended, or what a partner missed."`
+	User       userCommand       `cmd:"" help:"Erase users."`
 	Receive    receiveCommand    `cmd:"" help:"Receive webhooks as a partner does: verify and print them."`
 	Keys       keysCommand       `cmd:"" help:"Make encryption keys."`
 	Config     configCommand     `cmd:"" help:"Print the effective configuration, secrets redacted."`

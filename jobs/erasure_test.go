@@ -1,0 +1,64 @@
+package jobs_test
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/epicvoice/webhook-worker/jobs"
+)
+
+func TestEraseUser(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	arrived, release := make(chan struct{}, 1), make(chan struct{})
+	slow := newEndpoint(t, func(w http.ResponseWriter, _ *http.Request) {
+		arrived <- struct{}{}
+		<-release
+		w.WriteHeader(http.StatusOK)
+	})
+	letGo := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(letGo)
+	b.partner(t, user, "fast", newEndpoint(t, status(http.StatusOK)).URL, "*")
+	b.partner(t, user, "slow", slow.URL, "*")
+	b.partner(t, "other", "fast", newEndpoint(t, status(http.StatusOK)).URL, "*")
+	_, err := b.pool.Exec(t.Context(), `insert into webhook_role_users values ('app', $1), ('app', 'other')`, user)
+	require.NoError(t, err)
+	b.run(t, nil)
+	b.enqueue(t, completed("e1"))
+	b.enqueue(t, &jobs.Event{ID: "e1", UserID: "other", Type: "call.completed", Payload: []byte(`{}`)})
+	<-arrived
+	require.Eventually(t, func() bool { return b.count(t, "webhook_delivery_queue where status = 'delivered'") == 2 }, waitFor, look)
+
+	deliveries, err := jobs.NewDeliveries(t.Context(), b.pool)
+	require.NoError(t, err)
+	counted, err := deliveries.CountUser(t.Context(), user)
+	require.NoError(t, err)
+	require.Equal(t, &jobs.Erasure{Partners: 2, Deliveries: 2, Events: 1, Attempts: 2}, counted)
+
+	erased := make(chan *jobs.Erasure, 1)
+	go func() {
+		erasure, err := deliveries.EraseUser(t.Context(), user)
+		if err != nil {
+			t.Error(err)
+		}
+		erased <- erasure
+	}()
+	// It waits for the try that is under way, and for what that writes.
+	require.Eventually(t, func() bool { return b.count(t, "river_job where args->>'user_id' = $1", user) == 1 }, waitFor, look)
+	letGo()
+	require.Equal(t, counted, <-erased)
+
+	for _, from := range []string{
+		"partner_webhooks where user_id = $1", "webhook_events where user_id = $1", "webhook_delivery_log where user_id = $1",
+		"webhook_role_users where user_id = $1", `webhook_delivery_queue where "userId" = $1`,
+	} {
+		require.Zero(t, b.count(t, from, user), from)
+		require.Equal(t, 1, b.count(t, from, "other"), from)
+	}
+	again, err := deliveries.EraseUser(t.Context(), user)
+	require.NoError(t, err)
+	require.Equal(t, &jobs.Erasure{}, again)
+}
