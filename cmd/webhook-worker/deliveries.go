@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -35,6 +37,8 @@ func (a *app) withDeliveries(use func(cfg *config.Config, deliveries *jobs.Deliv
 }
 
 type deliveriesListCommand struct {
+	watchFlags
+
 	User    given `help:"Only this user's."`
 	Partner given `placeholder:"SLUG" help:"Only to partners of this slug."`
 	Status  given `placeholder:"STATUS" help:"Only of this status: pending, processing, failed, delivered, dead_letter or cancelled."`
@@ -43,7 +47,6 @@ type deliveriesListCommand struct {
 	Until   given `placeholder:"TIME" help:"Only those enqueued before."`
 	Limit   int   `default:"50" help:"Most rows."`
 	After   given `placeholder:"ID" help:"The next page: those after this delivery, the last of the page before."`
-	JSON    bool  `name:"json" help:"Print a JSON array."`
 }
 
 // Run lists deliveries.
@@ -64,38 +67,42 @@ func (c *deliveriesListCommand) Run(a *app) error {
 			return err
 		}
 	}
+	filter := jobs.Filter{
+		UserID:      string(c.User),
+		PartnerSlug: string(c.Partner),
+		Status:      jobs.Status(c.Status),
+		EventType:   string(c.Event),
+		Since:       since,
+		Until:       until,
+	}
 	return a.withDeliveries(func(_ *config.Config, deliveries *jobs.Deliveries) error {
-		list, err := deliveries.List(a.ctx, &jobs.Filter{
-			UserID:      string(c.User),
-			PartnerSlug: string(c.Partner),
-			Status:      jobs.Status(c.Status),
-			EventType:   string(c.Event),
-			Since:       since,
-			Until:       until,
-		}, &page)
-		if err != nil {
-			return err
-		}
-		if c.JSON {
-			return a.printJSON(list)
-		}
-		rows := make([][]string, len(list))
-		for i := range list {
-			state := &list[i]
-			rows[i] = []string{
-				state.ID, state.UserID, or(state.PartnerSlug), state.EventType, string(state.Status),
-				fmt.Sprintf("%d/%d", state.AttemptCount, state.MaxAttempts), or(state.LastResponseStatus),
-				localTime(state.CreatedAt), or(state.LastError),
+		return c.show(a, func(ctx context.Context) (*picture, error) {
+			list, err := deliveries.List(ctx, &filter, &page)
+			if err != nil {
+				return nil, err
 			}
-		}
-		if err := printTable(a.stdout, []string{"DELIVERY", "USER", "PARTNER", "EVENT", "STATUS", "TRIES", "HTTP", "ENQUEUED", "LAST ERROR"}, rows); err != nil {
-			return err
-		}
-		if len(list) == c.Limit {
-			a.say("there may be more: --after %s", list[len(list)-1].ID)
-		}
-		return nil
+			return &picture{list, func(out io.Writer) error { return c.print(a, out, list) }}, nil
+		})
 	})
+}
+
+func (c *deliveriesListCommand) print(a *app, out io.Writer, list []jobs.DeliveryState) error {
+	rows := make([][]string, len(list))
+	for i := range list {
+		state := &list[i]
+		rows[i] = []string{
+			state.ID, state.UserID, or(state.PartnerSlug), state.EventType, string(state.Status),
+			fmt.Sprintf("%d/%d", state.AttemptCount, state.MaxAttempts), or(state.LastResponseStatus),
+			localTime(state.CreatedAt), or(state.LastError),
+		}
+	}
+	if err := printTable(out, []string{"DELIVERY", "USER", "PARTNER", "EVENT", "STATUS", "TRIES", "HTTP", "ENQUEUED", "LAST ERROR"}, rows); err != nil {
+		return err
+	}
+	if len(list) == c.Limit && !c.Watch {
+		a.say("there may be more: --after %s", list[len(list)-1].ID)
+	}
+	return nil
 }
 
 // parsePeriod reads --since and --until; the zero time for one that is not given.
@@ -127,6 +134,12 @@ func parseTime(flag, text string, now time.Time) (time.Time, error) {
 		return time.Time{}, usagef("%s %q must be a day such as 2026-01-31, a time such as 2026-01-31T15:04:05Z, or an age such as 90m, 24h or 7d", flag, text)
 	}
 	return now.Add(-age.Std()), nil
+}
+
+// isAge says whether a time is given as an age, which means another time later.
+func isAge(text string) bool {
+	var age config.Duration
+	return age.UnmarshalText([]byte(text)) == nil
 }
 
 type deliveriesShowCommand struct {

@@ -93,6 +93,9 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	}
 	app := &app{ctx: ctx, environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}
 	if err := parsed.Run(app); err != nil && !stopped(ctx, parsed, err) {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			err = errors.New("interrupted")
+		}
 		return fail(stderr, commandName(parsed), err)
 	}
 	return exitOK
@@ -101,7 +104,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 // stopped says whether err is only that a command which runs until it is told to stop was told so early.
 func stopped(ctx context.Context, parsed *kong.Context, err error) bool {
 	switch commandName(parsed) {
-	case "work", "serve", "stats", "receive", "dev":
+	case "work", "serve", "receive", "dev":
 		joined, isJoined := err.(interface{ Unwrap() []error })
 		return ctx.Err() != nil && errors.Is(err, context.Canceled) && (!isJoined || len(joined.Unwrap()) == 1)
 	}
