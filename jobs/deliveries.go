@@ -135,7 +135,7 @@ func getLogged(ctx context.Context, db querier, userID string, id uuid.UUID) (*D
 	return getDelivery(ctx, db, `
 		select l.delivery_id::text, l.user_id, l.partner_id::text, p.partner_slug, l.event_id, l.event_type,
 		       case l.outcome when 'delivered' then 'delivered' when 'cancelled' then 'cancelled' else 'dead_letter' end,
-		       l.attempt, l.attempt, l.error, l.error_kind, l.response_status, null::timestamptz, 0,
+		       l.attempt, l.attempt as max_attempts, l.error, l.error_kind, l.response_status, null::timestamptz, 0,
 		       coalesce(e.created_at, l.started_at), l.started_at
 		  from webhook_delivery_log l
 		  left join webhook_events e on e.user_id = l.user_id and e.event_id = l.event_id

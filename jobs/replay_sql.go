@@ -26,7 +26,7 @@ func (r *replayer) page(ctx context.Context, last *candidate) ([]candidate, erro
 		after.add(`(created_at, user_id, event_id, partner_id) > ($?, `+
 			after.arg(last.UserID)+`, `+after.arg(last.EventID)+`, `+after.arg(last.PartnerID)+`)`, last.CreatedAt)
 	}
-	rows, err := r.pool.Query(ctx, `select * from (`+statement+`) as selected`+after.where()+`
+	rows, err := r.pool.Query(ctx, `select created_at, user_id, event_id, partner_id, delivery_id from (`+statement+`) as selected`+after.where()+`
 		 order by created_at, user_id, event_id, partner_id
 		 limit `+after.arg(replayPage), after.args...)
 	if err != nil {
@@ -112,8 +112,8 @@ func (r *replayer) missing() (string, *conditions) {
 // each other instead of deadlocking.
 const (
 	replayStatement = `
-		select replay_webhook_delivery(asked.id, nullif($2, ''), nullif($3, ''))
-		  from unnest($1::uuid[]) with ordinality as asked (id, place)
+		select replay_webhook_delivery(asked.id, nullif($2, ''), nullif(asked.user_id, ''), nullif(asked.event_id, ''))
+		  from unnest($1::uuid[], $3::text[], $4::text[]) with ordinality as asked (id, user_id, event_id, place)
 		 order by place`
 	recoverStatement = `
 		select recover_webhook_delivery(asked.user_id, asked.event_id, asked.partner_id)
@@ -121,12 +121,14 @@ const (
 		 order by place`
 )
 
-func replayTx(ctx context.Context, tx pgx.Tx, userID string, ids []uuid.UUID, run string) ([]ReplayResult, error) {
-	texts := make([]string, len(ids)) // which every way of sending a statement can encode
-	for i, id := range ids {
-		texts[i] = id.String()
+// replayTx replays deliveries. Their users and events may be empty: then any user will do, and the event is
+// searched for if it must be.
+func replayTx(ctx context.Context, tx pgx.Tx, part []candidate, run string) ([]ReplayResult, error) {
+	ids, users, events := make([]string, len(part)), make([]string, len(part)), make([]string, len(part))
+	for i := range part {
+		ids[i], users[i], events[i] = part[i].DeliveryID.String(), part[i].UserID, part[i].EventID
 	}
-	return results(ctx, tx, replayStatement, texts, run, userID)
+	return results(ctx, tx, replayStatement, ids, run, users, events)
 }
 
 func recoverTx(ctx context.Context, tx pgx.Tx, part []candidate) ([]ReplayResult, error) {
@@ -137,6 +139,8 @@ func recoverTx(ctx context.Context, tx pgx.Tx, part []candidate) ([]ReplayResult
 	return results(ctx, tx, recoverStatement, users, events, partnerIDs)
 }
 
+// results runs a statement that returns one result for each delivery. Ids go as texts, which every way of
+// sending a statement can encode.
 func results(ctx context.Context, tx pgx.Tx, statement string, args ...any) ([]ReplayResult, error) {
 	rows, err := tx.Query(ctx, statement, args...)
 	if err != nil {

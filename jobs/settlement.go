@@ -146,7 +146,7 @@ const closeAbandoned = `
 // before it wrote any, or never understood the job; and the end of jobs that were cancelled in River.
 const addUnrecorded = `
 	with ended as (
-	    select j.*, coalesce(j.metadata->>'trigger', 'schedule') as trigger
+	    select j.id, j.state, j.attempt, j.args, j.errors, j.attempted_by, j.finalized_at, coalesce(j.metadata->>'trigger', 'schedule') as trigger
 	      from river_job j
 	     where j.kind = 'webhook_delivery'
 	       and j.state in ('cancelled', 'completed', 'discarded')

@@ -20,7 +20,6 @@ type settledRow struct {
 	Error   *string
 }
 
-
 // settle runs workers until they have made the log agree with the jobs.
 func (b *testBundle) settle(t *testing.T, change func(*jobs.RunnerConfig)) {
 	t.Helper()

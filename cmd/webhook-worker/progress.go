@@ -45,5 +45,5 @@ func (p *progress) end() {
 // isTerminal says whether somebody looks at what is written there.
 func isTerminal(out io.Writer) bool {
 	file, ok := out.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd())) //nolint:gosec // a file descriptor is small
+	return ok && term.IsTerminal(int(file.Fd()))
 }

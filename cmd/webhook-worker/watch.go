@@ -48,7 +48,7 @@ func (f *watchFlags) Validate() error {
 // picture is what a look saw.
 type picture struct {
 	document any // as JSON
-	print    func(out io.Writer) error
+	draw     func(out io.Writer) error
 }
 
 // show looks once, or again and again until the context ends. After a first look that succeeded it outlives
@@ -72,7 +72,7 @@ func (f *watchFlags) show(a *app, look func(ctx context.Context) (*picture, erro
 		cancel()
 		switch {
 		case a.ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // told to stop
 		case err != nil && first:
 			return err
 		case err != nil:
@@ -116,7 +116,7 @@ func (s *screen) show(seen *picture) error {
 	if s.watch {
 		fmt.Fprintf(&text, "%s\n\n", localTime(time.Now()))
 	}
-	if err := seen.print(&text); err != nil {
+	if err := seen.draw(&text); err != nil {
 		return err
 	}
 	return s.write(&text)

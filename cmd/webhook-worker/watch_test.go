@@ -83,7 +83,7 @@ func TestStatsRedrawsInPlace(t *testing.T) {
 	t.Parallel()
 	var stdout bytes.Buffer
 	shown := &screen{app: &app{stdout: &stdout}, watch: true, inPlace: true}
-	seen := &picture{print: func(out io.Writer) error { return printStats(out, &jobs.Stats{}, true) }}
+	seen := &picture{draw: func(out io.Writer) error { return printStats(out, &jobs.Stats{}, true) }}
 	require.NoError(t, shown.show(seen))
 	require.NoError(t, shown.showError(context.DeadlineExceeded))
 	require.NoError(t, shown.show(seen))
