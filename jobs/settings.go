@@ -26,8 +26,9 @@ func ForeignKind(ctx context.Context, pool *pgxpool.Pool) (string, error) {
 	err := pool.QueryRow(ctx, `
 		(select kind from river_job where kind < $1 limit 1) union all
 		(select kind from river_job where kind > $1 and kind < $2 limit 1) union all
-		(select kind from river_job where kind > $2 limit 1)
-		limit 1`, Kind, retentionArgs{}.Kind()).Scan(&kind)
+		(select kind from river_job where kind > $2 and kind < $3 limit 1) union all
+		(select kind from river_job where kind > $3 limit 1)
+		limit 1`, Kind, retentionArgs{}.Kind(), settlementArgs{}.Kind()).Scan(&kind)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return "", fmt.Errorf("looking for jobs of other programs: %w", err)
 	}

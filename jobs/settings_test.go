@@ -11,14 +11,14 @@ import (
 func TestForeignKind(t *testing.T) {
 	t.Parallel()
 	pool := testdb.New(t)
-	for _, kind := range []string{Kind, retentionArgs{}.Kind()} {
+	for _, kind := range []string{Kind, retentionArgs{}.Kind(), settlementArgs{}.Kind()} {
 		_, err := pool.Exec(t.Context(), `insert into river_job (args, kind, max_attempts) values ('{}', $1, 1)`, kind)
 		require.NoError(t, err)
 	}
 	found, err := ForeignKind(t.Context(), pool)
 	require.NoError(t, err)
 	require.Empty(t, found)
-	for _, kind := range []string{"app_report", "webhook_other", "zip"} {
+	for _, kind := range []string{"app_report", "webhook_other", "webhook_set", "zip"} {
 		_, err := pool.Exec(t.Context(), `insert into river_job (args, kind, max_attempts) values ('{}', $1, 1)`, kind)
 		require.NoError(t, err)
 		found, err := ForeignKind(t.Context(), pool)
