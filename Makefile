@@ -69,6 +69,7 @@ check-generated: ## Fail if something generated is stale.
 bench-smoke: ## Run each benchmark once, at a small size.
 	go run ./bench latency --events 100
 	go run ./bench throughput --deliveries 1000 --rounds 1
+	go run ./bench history --completed 2000 --dead 1000 --cancelled 100 --failed 100 --pending 500 --attempts 10000 --events 100 --rounds 1 --runs 1
 	go test -run '^$$' -bench . -benchtime 1x ./...
 
 $(TOOLS)/golangci-lint:

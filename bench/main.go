@@ -3,6 +3,7 @@
 //
 //	go run ./bench latency --events 1000
 //	go run ./bench throughput --batch-sizes 10,50,200,1000
+//	go run ./bench history --explain plans.txt
 package main
 
 import (
@@ -19,6 +20,7 @@ import (
 type commandLine struct {
 	Latency    latencyCommand    `cmd:"" help:"Time from an event's commit to its arrival at the partner, on an idle system."`
 	Throughput throughputCommand `cmd:"" help:"Deliveries a second of one worker that drains a backlog."`
+	History    historyCommand    `cmd:"" help:"Times of queries, and the cost of enqueueing, on a database with a year's history."`
 }
 
 func main() {

@@ -2,6 +2,9 @@
 
 -- A reader that takes minutes must not make the workers queue up behind this: migrate again when it is done.
 set lock_timeout = '5s';
+-- A week has as many hours as another, and times are written so that they can be read, wherever the server is.
+set timezone = 'UTC';
+set datestyle = 'ISO';
 
 -- What the log holds so far becomes the first partition as it stands. Its rows are checked while workers
 -- write on; only the exchange at the end locks the log, for a moment.
@@ -10,7 +13,9 @@ declare
     bound timestamptz;
 begin
     if exists (select from webhook_delivery_log_default)
-       and not exists (select from pg_constraint where conname = 'webhook_delivery_log_first_partition') then
+       and to_regclass('webhook_delivery_log_first') is null
+       and not exists (select from pg_constraint
+                        where conname = 'webhook_delivery_log_first_partition' and conrelid = to_regclass('webhook_delivery_log_default')) then
         select date_trunc('week', greatest(now(), max(started_at)), 'UTC') + interval '2 weeks' into bound from webhook_delivery_log_default;
         execute format('alter table webhook_delivery_log_default add constraint webhook_delivery_log_first_partition check (started_at < %L) not valid', bound);
     end if;
@@ -19,7 +24,8 @@ $$;
 
 do $$
 begin
-    if exists (select from pg_constraint where conname = 'webhook_delivery_log_first_partition' and not convalidated) then
+    if exists (select from pg_constraint
+                where conname = 'webhook_delivery_log_first_partition' and conrelid = to_regclass('webhook_delivery_log_default') and not convalidated) then
         alter table webhook_delivery_log_default validate constraint webhook_delivery_log_first_partition;
     end if;
 end
@@ -64,24 +70,33 @@ comment on column webhook_delivery_log_partitions.ends_at is 'First time after i
 create or replace function webhook_make_log_partitions() returns integer
     language plpgsql
     set search_path from current
+    set timezone = 'UTC'
+    set datestyle = 'ISO'
 as $$
 declare
     week  timestamptz;
     name  text;
     made  integer := 0;
 begin
-    -- This week and the next two, and every week that the default partition has rows of.
+    -- One call at a time, and what the one before made is seen.
+    lock table only webhook_delivery_log in share update exclusive mode;
+    -- This week and the next two, and every week that the default partition has rows of. Names have four digits
+    -- for the year; a time that needs more stays in the default partition.
     for week in
         select w from (
             select date_trunc('week', now(), 'UTC') + n * interval '7 days' as w from generate_series(0, 2) as n
              union
-            select date_trunc('week', started_at, 'UTC') from webhook_delivery_log_default) as wanted
+            select date_trunc('week', started_at, 'UTC') from webhook_delivery_log_default
+             where started_at >= '0001-01-01' and started_at < '10000-01-01') as wanted
          where not exists (select from webhook_delivery_log_partitions p
                             where p.ends_at > w and (p.begins_at is null or p.begins_at <= w))
          order by w
     loop
         name := 'webhook_delivery_log_' || to_char(week at time zone 'UTC', 'YYYYMMDD');
-        -- Nothing may be written to the default partition between the moving and the attaching.
+        -- Whoever has chosen the default partition for a row must be done with it, and nobody may choose until the
+        -- new one is attached: a writer that waited for the default partition itself would find that its row does
+        -- not belong there any more, or is not there.
+        lock table only webhook_delivery_log in access exclusive mode;
         lock table webhook_delivery_log_default in access exclusive mode;
         -- Every row is written twice, open and closed. The room left over keeps the second version on its page,
         -- so that no index changes. Old partitions are never written: they are vacuumed once, for their last rows.
@@ -102,11 +117,14 @@ comment on function webhook_make_log_partitions is
 create or replace function webhook_drop_log_partitions(before timestamptz) returns integer
     language plpgsql
     set search_path from current
+    set timezone = 'UTC'
+    set datestyle = 'ISO'
 as $$
 declare
     old     regclass;
     dropped integer := 0;
 begin
+    lock table only webhook_delivery_log in share update exclusive mode; -- as above
     for old in select p.partition from webhook_delivery_log_partitions p where p.ends_at <= before order by p.ends_at loop
         execute 'drop table ' || old;
         dropped := dropped + 1;

@@ -21,7 +21,8 @@ $$;
 
 comment on function webhook_insert_delivery is 'Makes the job of a delivery, unless it has one, and says whether it did.';
 
-create function replay_webhook_delivery(delivery_id uuid, run text default null, user_id text default null) returns text
+create function replay_webhook_delivery(delivery_id uuid, run text default null, user_id text default null, event_id text default null)
+    returns text
     language plpgsql
     set search_path from current
 as $$
@@ -45,18 +46,23 @@ begin
      where j.kind = 'webhook_delivery' and j.args->>'delivery_id' = p_delivery_id::text
        for update;
     if p_job_id is null then
-        -- Its job has been removed. The log knows its event; without a log only the event itself knows.
-        select l.user_id, l.event_id into p_user_id, p_event_id
-          from webhook_delivery_log l
-         where l.delivery_id = p_delivery_id
-         limit 1;
+        -- Its job has been removed. The caller or the log knows its event; else all events are looked through.
+        select e.user_id, e.event_id into p_user_id, p_event_id
+          from webhook_events e
+         where e.user_id = p_only_user and e.event_id = $4 and p_delivery_id = any (e.delivery_ids);
+        if not found then
+            select l.user_id, l.event_id into p_user_id, p_event_id
+              from webhook_delivery_log l
+             where l.delivery_id = p_delivery_id
+             limit 1;
+        end if;
         if not found then
             select e.user_id, e.event_id into p_user_id, p_event_id
               from webhook_events e
-             where e.delivery_ids @> array[p_delivery_id];
-            if not found then
-                return 'not_found';
-            end if;
+             where p_delivery_id = any (e.delivery_ids);
+        end if;
+        if not found then
+            return 'not_found';
         end if;
     end if;
     if p_user_id <> p_only_user then
@@ -93,7 +99,7 @@ end
 $$;
 
 comment on function replay_webhook_delivery is
-    'Enqueues a delivery that has ended anew, with its id and the full schedule, and returns "replayed"; else why not: under_way (it waits or runs), replayed_before (in the run of this name), not_found (no delivery of the user, if one is named), event_removed, partner_deleted or partner_disabled. In the caller''s transaction.';
+    'Enqueues a delivery that has ended anew, with its id and the full schedule, and returns "replayed"; else why not: under_way (it waits or runs), replayed_before (in the run of this name), not_found (no delivery of the user, if one is named), event_removed, partner_deleted or partner_disabled. event_id, along with user_id, spares the search for the event of a delivery that has neither job nor attempts any more. In the caller''s transaction.';
 
 create function recover_webhook_delivery(user_id text, event_id text, partner_id uuid) returns text
     language plpgsql
@@ -163,5 +169,5 @@ revoke execute on function webhook_insert_delivery, replay_webhook_delivery, rec
 
 drop function webhook_missing_deliveries(timestamptz, timestamptz, text, text, text);
 drop function recover_webhook_delivery(text, text, uuid);
-drop function replay_webhook_delivery(uuid, text, text);
+drop function replay_webhook_delivery(uuid, text, text, text);
 drop function webhook_insert_delivery(uuid, text, uuid, text, text, integer, jsonb, timestamptz);

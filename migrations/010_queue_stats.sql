@@ -1,6 +1,9 @@
 -- Functions keep this search path, whoever calls them: temporary tables, which anybody may make, come last.
 select set_config('search_path', format('%I, pg_temp', current_schema()), true);
 
+-- Whoever has enqueued in an open transaction holds this up, and this then all enqueueing: migrate again later.
+select set_config('lock_timeout', '5s', true);
+
 alter table webhook_settings add column log_settled_until timestamptz not null default now();
 comment on column webhook_settings.log_settled_until is
     'Attempts before this time have been compared with their jobs: none of them is open whose worker died.';
@@ -86,9 +89,14 @@ as $$
           from partner_webhooks p
          where ($1 is null or p.user_id = $1) and ($2 is null or p.partner_slug = $2)
     ), unfinished as (
+        -- One of the first two finds nothing, and is not begun: each has its own index.
         select q.partner_id, q.status, q.next_attempt_at
           from webhook_delivery_queue q
-         where q.status in ('pending', 'failed', 'dead_letter')
+         where $1 is null and q.status in ('pending', 'failed', 'dead_letter')
+         union all
+        select q.partner_id, q.status, q.next_attempt_at
+          from webhook_delivery_queue q
+         where q."userId" = $1 and q.status in ('pending', 'failed', 'dead_letter')
          union all
         select j.args->>'partner_id', 'processing', null
           from river_job j
