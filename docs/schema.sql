@@ -201,9 +201,14 @@ CREATE FUNCTION public.get_webhook_partner_stats(user_id text DEFAULT NULL::text
           from partner_webhooks p
          where ($1 is null or p.user_id = $1) and ($2 is null or p.partner_slug = $2)
     ), unfinished as (
+        -- One of the first two finds nothing, and is not begun: each has its own index.
         select q.partner_id, q.status, q.next_attempt_at
           from webhook_delivery_queue q
-         where q.status in ('pending', 'failed', 'dead_letter')
+         where $1 is null and q.status in ('pending', 'failed', 'dead_letter')
+         union all
+        select q.partner_id, q.status, q.next_attempt_at
+          from webhook_delivery_queue q
+         where q."userId" = $1 and q.status in ('pending', 'failed', 'dead_letter')
          union all
         select j.args->>'partner_id', 'processing', null
           from river_job j
@@ -240,6 +245,7 @@ CREATE FUNCTION public.get_webhook_queue_stats() RETURNS TABLE(status text, coun
     LANGUAGE sql STABLE
     SET search_path TO 'public', 'pg_temp'
     SET jit TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
     AS $$
     with waiting as (
         select case when j.attempt = 0 then 'pending' else 'failed' end as status,
@@ -338,7 +344,7 @@ $_$;
 
 COMMENT ON FUNCTION public.recover_webhook_delivery(user_id text, event_id text, partner_id uuid) IS 'Delivers a stored event to a partner that did not get it, because it was added later or was disabled, and returns "recovered"; else why not: not_missing, not_subscribed, not_found, partner_deleted or partner_disabled. In the caller''s transaction.';
 
-CREATE FUNCTION public.replay_webhook_delivery(delivery_id uuid, run text DEFAULT NULL::text, user_id text DEFAULT NULL::text) RETURNS text
+CREATE FUNCTION public.replay_webhook_delivery(delivery_id uuid, run text DEFAULT NULL::text, user_id text DEFAULT NULL::text, event_id text DEFAULT NULL::text) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS $_$
@@ -362,18 +368,23 @@ begin
      where j.kind = 'webhook_delivery' and j.args->>'delivery_id' = p_delivery_id::text
        for update;
     if p_job_id is null then
-        -- Its job has been removed. The log knows its event; without a log only the event itself knows.
-        select l.user_id, l.event_id into p_user_id, p_event_id
-          from webhook_delivery_log l
-         where l.delivery_id = p_delivery_id
-         limit 1;
+        -- Its job has been removed. The caller or the log knows its event; else all events are looked through.
+        select e.user_id, e.event_id into p_user_id, p_event_id
+          from webhook_events e
+         where e.user_id = p_only_user and e.event_id = $4 and p_delivery_id = any (e.delivery_ids);
+        if not found then
+            select l.user_id, l.event_id into p_user_id, p_event_id
+              from webhook_delivery_log l
+             where l.delivery_id = p_delivery_id
+             limit 1;
+        end if;
         if not found then
             select e.user_id, e.event_id into p_user_id, p_event_id
               from webhook_events e
-             where e.delivery_ids @> array[p_delivery_id];
-            if not found then
-                return 'not_found';
-            end if;
+             where p_delivery_id = any (e.delivery_ids);
+        end if;
+        if not found then
+            return 'not_found';
         end if;
     end if;
     if p_user_id <> p_only_user then
@@ -409,7 +420,7 @@ begin
 end
 $_$;
 
-COMMENT ON FUNCTION public.replay_webhook_delivery(delivery_id uuid, run text, user_id text) IS 'Enqueues a delivery that has ended anew, with its id and the full schedule, and returns "replayed"; else why not: under_way (it waits or runs), replayed_before (in the run of this name), not_found (no delivery of the user, if one is named), event_removed, partner_deleted or partner_disabled. In the caller''s transaction.';
+COMMENT ON FUNCTION public.replay_webhook_delivery(delivery_id uuid, run text, user_id text, event_id text) IS 'Enqueues a delivery that has ended anew, with its id and the full schedule, and returns "replayed"; else why not: under_way (it waits or runs), replayed_before (in the run of this name), not_found (no delivery of the user, if one is named), event_removed, partner_deleted or partner_disabled. event_id, along with user_id, spares the search for the event of a delivery that has neither job nor attempts any more. In the caller''s transaction.';
 
 CREATE FUNCTION public.river_job_state_in_bitmask(bitmask bit, state public.river_job_state) RETURNS boolean
     LANGUAGE sql IMMUTABLE
@@ -1087,7 +1098,7 @@ CREATE TABLE public.webhook_settings (
     retry_max_attempts smallint NOT NULL,
     river_schema text NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    log_settled_until timestamp with time zone DEFAULT now() NOT NULL,
+    log_settled_until timestamp with time zone DEFAULT '2000-01-01 00:00:00+00'::timestamp with time zone NOT NULL,
     CONSTRAINT webhook_settings_one_row CHECK (singleton),
     CONSTRAINT webhook_settings_retry_max_attempts_range CHECK (((retry_max_attempts >= 0) AND (retry_max_attempts <= 100)))
 );

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// erasurePoll is how often to look whether a user's last tries have ended.
+// erasurePoll is how often to look whether what an erasure waits for has come.
 const erasurePoll = 200 * time.Millisecond
 
 // Erasure is what there is of a user, or was.
@@ -37,9 +37,10 @@ func (d *Deliveries) CountUser(ctx context.Context, userID string) (*Erasure, er
 }
 
 // EraseUser removes all there is of a user: partners and entries of roles, deliveries, events and attempts. The
-// partners go first, so that nothing new is enqueued; it waits for tries that are under way. It works in small
-// transactions: one that is interrupted is taken up by calling it again.
-func (d *Deliveries) EraseUser(ctx context.Context, userID string) (*Erasure, error) {
+// partners go first, so that nothing new is enqueued, and transactions that saw them are waited for, and tries
+// that are under way; waiting is told what for. Applications should have stopped to enqueue for the user. It
+// works in small transactions: one that is interrupted is taken up by calling it again.
+func (d *Deliveries) EraseUser(ctx context.Context, userID string, waiting func(what string)) (*Erasure, error) {
 	var e Erasure
 	if _, err := d.pool.Exec(ctx, `delete from webhook_role_users where user_id = $1`, userID); err != nil {
 		return &e, fmt.Errorf("removing the roles of user %q: %w", userID, err)
@@ -49,7 +50,10 @@ func (d *Deliveries) EraseUser(ctx context.Context, userID string) (*Erasure, er
 		return &e, fmt.Errorf("removing the partners of user %q: %w", userID, err)
 	}
 	e.Partners = tag.RowsAffected()
-	if e.Deliveries, err = d.eraseDeliveries(ctx, userID); err != nil {
+	if err := d.awaitOpenTransactions(ctx, waiting); err != nil {
+		return &e, err
+	}
+	if e.Deliveries, err = d.eraseDeliveries(ctx, userID, waiting); err != nil {
 		return &e, fmt.Errorf("removing the deliveries of user %q: %w", userID, err)
 	}
 	e.Events, err = d.eraseBatches(ctx, `
@@ -58,22 +62,70 @@ func (d *Deliveries) EraseUser(ctx context.Context, userID string) (*Erasure, er
 	if err != nil {
 		return &e, fmt.Errorf("removing the events of user %q: %w", userID, err)
 	}
-	e.Attempts, err = d.eraseBatches(ctx, `
-		delete from webhook_delivery_log
-		 where (started_at, attempt_id) in (select started_at, attempt_id from webhook_delivery_log where user_id = $1 limit $2)`, userID)
-	if err != nil {
+	if e.Attempts, err = d.eraseAttempts(ctx, userID); err != nil {
 		return &e, fmt.Errorf("removing the attempts of user %q: %w", userID, err)
 	}
 	return &e, nil
 }
 
-// eraseDeliveries removes the jobs of a user until there is none: those that are being tried when they have
-// ended, because their workers write to the log until then.
-func (d *Deliveries) eraseDeliveries(ctx context.Context, userID string) (int64, error) {
+// awaitOpenTransactions waits until every transaction that has written and is open now has ended: one of them
+// may have enqueued for a partner that it still saw.
+func (d *Deliveries) awaitOpenTransactions(ctx context.Context, waiting func(what string)) error {
+	var now string
+	if err := d.pool.QueryRow(ctx, `select pg_snapshot_xmax(pg_current_snapshot())::text`).Scan(&now); err != nil {
+		return fmt.Errorf("looking for open transactions: %w", err)
+	}
+	return d.await(ctx, func() { waiting("transactions that are open") }, func() (ended bool, err error) {
+		err = d.pool.QueryRow(ctx, `select pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8`, now).Scan(&ended)
+		return ended, err
+	})
+}
+
+// await looks until what it waits for has come, and says once that it waits if it has to.
+func (d *Deliveries) await(ctx context.Context, waiting func(), look func() (bool, error)) error {
 	ticker := time.NewTicker(erasurePoll)
 	defer ticker.Stop()
+	for first := true; ; first = false {
+		if done, err := look(); err != nil || done {
+			return err
+		}
+		if first {
+			waiting()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
+
+// eraseAttempts goes through the log once, a partition in a transaction: no index leads to a user's attempts.
+func (d *Deliveries) eraseAttempts(ctx context.Context, userID string) (int64, error) {
+	rows, err := d.pool.Query(ctx, `select partition::text from webhook_delivery_log_partitions`)
+	if err != nil {
+		return 0, err
+	}
+	partitions, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return 0, err
+	}
 	var erased int64
-	for {
+	for _, partition := range partitions { // their names come quoted as they need it
+		tag, err := d.pool.Exec(ctx, `delete from `+partition+` where user_id = $1`, userID)
+		erased += tag.RowsAffected()
+		if err != nil {
+			return erased, err
+		}
+	}
+	return erased, nil
+}
+
+// eraseDeliveries removes the jobs of a user until there is none: those that are being tried when they have
+// ended, because their workers write to the log until then.
+func (d *Deliveries) eraseDeliveries(ctx context.Context, userID string, waiting func(what string)) (int64, error) {
+	var erased int64
+	err := d.await(ctx, func() { waiting("tries that are under way") }, func() (bool, error) {
 		count, err := d.eraseBatches(ctx, `
 			delete from river_job
 			 where id in (select id from river_job
@@ -81,20 +133,14 @@ func (d *Deliveries) eraseDeliveries(ctx context.Context, userID string) (int64,
 			               limit $2 for update)`, userID)
 		erased += count
 		if err != nil {
-			return erased, err
+			return false, err
 		}
 		var left bool
 		err = d.pool.QueryRow(ctx, `
 			select exists (select from river_job where kind = 'webhook_delivery' and args->>'user_id' = $1)`, userID).Scan(&left)
-		if err != nil || !left {
-			return erased, err
-		}
-		select {
-		case <-ctx.Done():
-			return erased, ctx.Err()
-		case <-ticker.C:
-		}
-	}
+		return !left, err
+	})
+	return erased, err
 }
 
 // eraseBatches repeats a statement until it finds no full batch, and counts the rows.

@@ -42,7 +42,7 @@ const (
 // id takes the place of the old one. A userID that is not empty must be its user's. run, if not empty, names
 // the undertaking: a delivery is replayed once in each, as long as its job is kept.
 func (d *Deliveries) ReplayTx(ctx context.Context, tx pgx.Tx, userID string, id uuid.UUID, run string) (ReplayResult, error) {
-	results, err := replayTx(ctx, tx, userID, []uuid.UUID{id}, run)
+	results, err := replayTx(ctx, tx, []candidate{{UserID: userID, DeliveryID: &id}}, run)
 	if err != nil {
 		return "", err
 	}
@@ -61,10 +61,18 @@ func (d *Deliveries) ReplayOne(ctx context.Context, userID string, id uuid.UUID,
 	if err != nil || dryRun {
 		return result, err
 	}
-	if err := tx.Commit(ctx); err != nil {
+	if err := commit(ctx, tx); err != nil {
 		return "", fmt.Errorf("replaying delivery %s: %w", id, err)
 	}
 	return result, nil
+}
+
+// commit commits even if ctx ends meanwhile: an interruption comes before it or after it, so that what is
+// said to be replayed is what was.
+func commit(ctx context.Context, tx pgx.Tx) error {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	return tx.Commit(bounded)
 }
 
 // RecoverTx delivers a stored event to a partner that is subscribed to its type and did not get it, because
@@ -183,21 +191,22 @@ func (r *replayer) limiter() (*rate.Limiter, int) {
 
 // take replays or recovers some deliveries in one transaction.
 func (r *replayer) take(ctx context.Context, part []candidate) error {
+	tx, err := r.pool.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("replaying: %w", err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	var results []ReplayResult
-	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) (err error) {
-		if r.Missing {
-			results, err = recoverTx(ctx, tx, part)
-			return err
-		}
-		ids := make([]uuid.UUID, len(part))
-		for i := range part {
-			ids[i] = *part[i].DeliveryID
-		}
-		results, err = replayTx(ctx, tx, r.Filter.UserID, ids, r.Run)
-		return err
-	})
+	if r.Missing {
+		results, err = recoverTx(ctx, tx, part)
+	} else {
+		results, err = replayTx(ctx, tx, part, r.Run)
+	}
 	if err != nil {
 		return err
+	}
+	if err := commit(ctx, tx); err != nil {
+		return fmt.Errorf("replaying: %w", err)
 	}
 	if r.Report != nil {
 		r.Report(results)

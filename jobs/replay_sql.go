@@ -23,6 +23,7 @@ func (r *replayer) page(ctx context.Context, last *candidate) ([]candidate, erro
 	statement, selected := r.selection()
 	after := &conditions{args: selected.args}
 	if last != nil {
+		after.add(`created_at >= $?`, last.CreatedAt) // which an index serves; the row says where it goes on
 		after.add(`(created_at, user_id, event_id, partner_id) > ($?, `+
 			after.arg(last.UserID)+`, `+after.arg(last.EventID)+`, `+after.arg(last.PartnerID)+`)`, last.CreatedAt)
 	}
@@ -48,6 +49,8 @@ func (r *replayer) selection() (string, *conditions) {
 		return r.delivered()
 	default:
 		where := r.Filter.ofQueue()
+		// What is no delivery of ours can't be replayed.
+		where.all = append(where.all, `q.id like '________-____-____-____-____________' and q.partner_id like '________-____-____-____-____________'`)
 		// The addition keeps PostgreSQL from finding them by that time, which is true of nearly all.
 		where.add(`q."updatedAt" + interval '0' <= $?`, r.started)
 		return `

@@ -72,7 +72,11 @@ func (w *retentionWorker) Work(ctx context.Context, _ *river.Job[retentionArgs])
 	w.logger.DebugContext(ctx, "old rows removed",
 		slog.Int("partitions_made", made), slog.Int("partitions_dropped", dropped),
 		slog.Int64("attempts", attempts), slog.Int64("events", events))
-	return errors.Join(makeErr, dropErr, attemptsErr, eventsErr)
+	err := errors.Join(makeErr, dropErr, attemptsErr, eventsErr)
+	if err != nil {
+		w.logger.ErrorContext(ctx, "old rows not removed", slog.String("error", err.Error()))
+	}
+	return err
 }
 
 // Old events are locked before it is looked whether jobs need them: a replay that takes one at this moment

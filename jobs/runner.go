@@ -102,7 +102,7 @@ func (r *Runner) newClient() (*river.Client[pgx.Tx], error) {
 	}
 	jobTimeout := cfg.Timeout + timeoutMargin
 	stuckAfter := max(jobTimeout+rescueMargin, cfg.RescueAfter)
-	settler := &settlementWorker{pool: cfg.Pool, logger: cfg.Logger, logged: cfg.LogAttempts, after: jobTimeout + rescueMargin}
+	settler := &settlementWorker{pool: cfg.Pool, logger: cfg.Logger, logged: cfg.LogAttempts, after: jobTimeout + rescueMargin, keep: cfg.Retention.Attempts}
 	if err := river.AddWorkerSafely(workers, settler); err != nil {
 		return nil, fmt.Errorf("registering the settlement worker: %w", err)
 	}

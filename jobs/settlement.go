@@ -54,6 +54,7 @@ type settlementWorker struct {
 	logger *slog.Logger
 	logged bool          // attempts are recorded
 	after  time.Duration // an attempt is over by then, or its worker is gone
+	keep   time.Duration // how long attempts are kept; negative: for ever
 }
 
 // Timeout is River's bound on one run.
@@ -66,6 +67,9 @@ func (w *settlementWorker) Timeout(*river.Job[settlementArgs]) time.Duration {
 func (w *settlementWorker) Work(ctx context.Context, _ *river.Job[settlementArgs]) error {
 	for {
 		more, err := w.step(ctx)
+		if err != nil {
+			w.logger.ErrorContext(ctx, "attempts not settled", slog.String("error", err.Error()))
+		}
 		if err != nil || !more {
 			return err
 		}
@@ -77,27 +81,24 @@ func (w *settlementWorker) step(ctx context.Context) (bool, error) {
 	var from, to, horizon time.Time
 	var closed, added int64
 	err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, `
-			select log_settled_until, least(log_settled_until + $1::interval, now() - $2::interval), now() - $2::interval
-			  from webhook_settings
-			 where log_settled_until < now() - $2::interval
-			   for update skip locked`, settlementStep, w.after).Scan(&from, &to, &horizon)
+		err := tx.QueryRow(ctx, nextPart, settlementStep, w.after).Scan(&from, &to, &horizon)
 		if err != nil {
 			return err
 		}
+		closings, err := tx.Exec(ctx, closeAbandoned, from, to)
+		if err != nil {
+			return err
+		}
+		closed = closings.RowsAffected()
 		if w.logged {
-			closings, err := tx.Exec(ctx, closeAbandoned, from, to)
+			additions, err := tx.Exec(ctx, addUnrecorded, from, to, max(w.keep, 0), w.keep < 0)
 			if err != nil {
 				return err
 			}
-			additions, err := tx.Exec(ctx, addUnrecorded, from, to)
-			if err != nil {
-				return err
-			}
-			closed, added = closings.RowsAffected(), additions.RowsAffected()
-			if err := tx.QueryRow(ctx, firstOpen, from, to).Scan(&to); err != nil {
-				return err
-			}
+			added = additions.RowsAffected()
+		}
+		if err := tx.QueryRow(ctx, firstOpen, from, to).Scan(&to); err != nil {
+			return err
 		}
 		_, err = tx.Exec(ctx, `update webhook_settings set log_settled_until = $1`, to)
 		return err
@@ -115,38 +116,70 @@ func (w *settlementWorker) step(ctx context.Context) (bool, error) {
 	return to.After(from) && to.Before(horizon), nil
 }
 
+// nextPart is from and until when to settle now, and until when in the end. There is nothing to settle before
+// the first attempt and the first job that ended.
+const nextPart = `
+	with part as (
+	    select greatest(s.log_settled_until, coalesce(least(
+	               (select min(started_at) from webhook_delivery_log),
+	               (select min(finalized_at) from river_job where state = 'cancelled' and finalized_at is not null),
+	               (select min(finalized_at) from river_job where state = 'completed' and finalized_at is not null),
+	               (select min(finalized_at) from river_job where state = 'discarded' and finalized_at is not null)),
+	               now() - $2::interval)) as begins_at,
+	           now() - $2::interval as horizon
+	      from webhook_settings s
+	     where s.log_settled_until < now() - $2::interval
+	       for update skip locked
+	)
+	select begins_at, least(begins_at + $1::interval, horizon), horizon from part`
+
 // River's words for a job whose worker it lost.
 const rescued = `'Stuck job rescued by JobRescuer'`
 
-// closeAbandoned closes what a worker left open. What its job says of this very try holds; of any other try
-// nobody knows how it ended. An attempt that may still be under way stays open.
+// closeAbandoned closes what a worker left open. What a job keeps of its outcome is of its last try; of an
+// earlier one it keeps the error, if it was known. An attempt that may still be under way stays open.
 const closeAbandoned = `
 	with open as (
-	    select l.started_at, l.attempt_id, j.id as job_id, j.state, j.metadata->'output' as output,
-	           coalesce(j.state = 'completed' and not exists (
-	               select from webhook_delivery_log later
-	                where later.delivery_id = l.delivery_id and later.job_id = l.job_id and later.started_at > l.started_at), false)
-	           or coalesce((select e->>'error' <> ` + rescued + ` from unnest(j.errors) as e where (e->>'attempt')::int = l.attempt), false) as known
+	    select l.started_at, l.attempt_id, j.metadata->'output' as output, own.error,
+	           case when last and j.state = 'completed' then 'delivered'
+	                when own.error is null or own.error = ` + rescued + ` then 'lost'
+	                when last and l.attempt = j.attempt then 'output'
+	                else 'failed'
+	           end as verdict
 	      from webhook_delivery_log l
 	      left join river_job j on j.id = l.job_id and j.kind = 'webhook_delivery'
+	      left join lateral (select e->>'error' as error from unnest(j.errors) as e where (e->>'attempt')::int = l.attempt limit 1) as own on true
+	     cross join lateral (
+	           select not exists (
+	               select from webhook_delivery_log later
+	                where later.delivery_id = l.delivery_id and later.job_id = l.job_id and later.started_at > l.started_at)) as whether (last)
 	     where l.started_at >= $1 and l.started_at < $2
 	       and l.outcome = 'sending'
-	       and not coalesce(j.state = 'running' and j.attempted_at <= l.started_at, false)
+	       and not coalesce(j.state = 'running' and j.attempt = l.attempt, false)
 	)
 	update webhook_delivery_log l
-	   set outcome = case when not known then 'lost' when state = 'completed' then 'delivered' else coalesce(output->>'outcome', 'failed') end,
-	       response_status = case when known then (output->>'response_status')::smallint end,
-	       error_kind = case when not known then 'internal' else output->>'error_kind' end,
-	       error = case when not known then 'the worker ended before the answer was on record' else output->>'error' end
+	   set outcome = case verdict when 'output' then coalesce(output->>'outcome', 'failed') else verdict end,
+	       response_status = case when verdict in ('delivered', 'output') then (output->>'response_status')::smallint end,
+	       error_kind = case verdict when 'output' then coalesce(output->>'error_kind', 'internal') when 'delivered' then null else 'internal' end,
+	       error = case verdict
+	                   when 'output' then coalesce(output->>'error', open.error)
+	                   when 'failed' then left(open.error, 1024)
+	                   when 'lost' then 'the worker ended before the answer was on record'
+	               end
 	  from open
 	 where l.started_at = open.started_at and l.attempt_id = open.attempt_id
 	   and l.started_at >= $1 and l.started_at < $2`
 
 // addUnrecorded adds the attempts that a job has an error of and the log has nothing, because the worker died
-// before it wrote any, or never understood the job; and the end of jobs that were cancelled in River.
+// before it wrote any, or never understood the job; and the end of jobs that were cancelled in River. What a
+// job says may be anything then.
 const addUnrecorded = `
 	with ended as (
-	    select j.id, j.state, j.attempt, j.args, j.errors, j.attempted_by, j.finalized_at, coalesce(j.metadata->>'trigger', 'schedule') as trigger
+	    select j.id, j.state, j.attempt, j.errors, j.attempted_by, j.created_at, j.finalized_at,
+	           case when j.args->>'delivery_id' ~ ` + uuidPattern + ` then (j.args->>'delivery_id')::uuid end as delivery_id,
+	           case when j.args->>'partner_id' ~ ` + uuidPattern + ` then (j.args->>'partner_id')::uuid end as partner_id,
+	           j.args->>'user_id' as user_id, j.args->>'event_id' as event_id, j.args->>'event_type' as event_type,
+	           case when j.metadata->>'trigger' in ('replay', 'recover', 'manual', 'test') then j.metadata->>'trigger' else 'schedule' end as trigger
 	      from river_job j
 	     where j.kind = 'webhook_delivery'
 	       and j.state in ('cancelled', 'completed', 'discarded')
@@ -161,7 +194,8 @@ const addUnrecorded = `
 	     cross join lateral unnest(ended.errors) as e
 	     where not exists (
 	           select from webhook_delivery_log l
-	            where l.delivery_id = (ended.args->>'delivery_id')::uuid and l.job_id = ended.id and l.attempt = (e->>'attempt')::smallint
+	            where (l.delivery_id = ended.delivery_id or ended.delivery_id is null)
+	              and l.job_id = ended.id and l.attempt = (e->>'attempt')::smallint
 	              and l.error_kind is distinct from 'shutdown')
 	     union all
 	    select ended.id, ended.attempt, 'manual', 'cancelled', 'cancelled in River', ended.finalized_at
@@ -170,16 +204,22 @@ const addUnrecorded = `
 	       and coalesce(ended.errors[array_upper(ended.errors, 1)]->>'error' not like 'JobCancelError%', true)
 	       and not exists (
 	           select from webhook_delivery_log l
-	            where l.delivery_id = (ended.args->>'delivery_id')::uuid and l.job_id = ended.id and l.outcome = 'cancelled')
+	            where (l.delivery_id = ended.delivery_id or ended.delivery_id is null)
+	              and l.job_id = ended.id and l.outcome = 'cancelled'
+	              and l.started_at between ended.finalized_at - interval '1 minute' and ended.finalized_at + interval '1 minute')
 	)
 	insert into webhook_delivery_log
 	       (attempt_id, delivery_id, job_id, user_id, partner_id, event_id, event_type, attempt, trigger,
 	        outcome, error_kind, error, client_id, started_at)
-	select gen_random_uuid(), (ended.args->>'delivery_id')::uuid, ended.id, ended.args->>'user_id', (ended.args->>'partner_id')::uuid,
-	       ended.args->>'event_id', ended.args->>'event_type', u.attempt, u.trigger,
-	       u.outcome, 'internal', u.error, coalesce(ended.attempted_by[least(u.attempt, cardinality(ended.attempted_by))], 'unknown'), u.at
+	select gen_random_uuid(), ended.delivery_id, ended.id, ended.user_id, ended.partner_id, ended.event_id, ended.event_type,
+	       u.attempt, u.trigger, u.outcome, 'internal', u.error,
+	       coalesce(ended.attempted_by[least(u.attempt, cardinality(ended.attempted_by))], 'unknown'), u.at
 	  from unrecorded u
-	  join ended using (id)`
+	  join ended using (id)
+	 where $4 or u.at > now() - $3::interval -- what retention has removed was on record`
+
+// uuidPattern is what the ids of deliveries look like.
+const uuidPattern = `'^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'`
 
 // firstOpen is until when everything is settled.
 const firstOpen = `

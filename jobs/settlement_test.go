@@ -104,6 +104,19 @@ func TestSettlement(t *testing.T) {
 			      errors = array['{"at": "2026-01-01T00:00:00Z", "attempt": 1, "error": "bad args", "trace": ""}'::jsonb]`,
 			want: []settledRow{{1, "failed", nil, new("internal"), new("bad args")}},
 		},
+		"an earlier try failed, and was never closed": {
+			job: `state = 'completed', attempt = 2, finalized_at = now() - interval '30 minutes',
+			      metadata = '{"output": {"outcome": "delivered", "response_status": 200}}',
+			      errors = array['{"at": "2026-01-01T00:00:00Z", "attempt": 1, "error": "the partner answered 503", "trace": ""}'::jsonb]`,
+			open: []int{1, 2},
+			want: []settledRow{{1, "failed", nil, new("internal"), new("the partner answered 503")}, {2, "delivered", new(200), nil, nil}},
+		},
+		"its ids and its trigger are none": {
+			job: `state = 'discarded', attempt = 1, finalized_at = now() - interval '30 minutes',
+			      args = args || '{"partner_id": "acme"}', metadata = '{"trigger": "a whim"}',
+			      errors = array['{"at": "2026-01-01T00:00:00Z", "attempt": 1, "error": "bad args", "trace": ""}'::jsonb]`,
+			want: []settledRow{{1, "failed", nil, new("internal"), new("bad args")}},
+		},
 		"it was cancelled in River before any try": {
 			job:  `state = 'cancelled', finalized_at = now() - interval '30 minutes'`,
 			want: []settledRow{{0, "cancelled", nil, new("internal"), new("cancelled in River")}},
@@ -134,7 +147,10 @@ func TestSettlement(t *testing.T) {
 	}
 	for range 2 { // the second time changes nothing
 		// River's own rescuer must not take the running one meanwhile.
-		b.settle(t, func(cfg *jobs.RunnerConfig) { cfg.RescueAfter = 24 * time.Hour })
+		b.settle(t, func(cfg *jobs.RunnerConfig) {
+			cfg.RescueAfter = 24 * time.Hour
+			forEver(cfg)
+		})
 		for name, test := range tests {
 			require.Equal(t, test.want, b.settledRows(t, deliveries[name]), name)
 		}
@@ -182,12 +198,23 @@ func TestSettlementLeavesWhatIsSettled(t *testing.T) {
 	for _, delivery := range append(deliveries, waiting) {
 		before = append(before, b.settledRows(t, delivery))
 	}
-	b.settle(t, func(cfg *jobs.RunnerConfig) {
-		cfg.Retention = jobs.Retention{Completed: -1, DeadLetters: -1, Cancelled: -1, Events: -1, Attempts: -1}
-	})
+	b.settle(t, forEver)
 	for i, delivery := range append(deliveries, waiting) {
 		require.NotEmpty(t, before[i])
 		require.Equal(t, before[i], b.settledRows(t, delivery))
+	}
+}
+
+func TestSettlementOfAJobWithoutIDs(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, err := b.pool.Exec(t.Context(), `
+		insert into river_job (kind, queue, max_attempts, args, state, attempt, finalized_at, errors)
+		values ('webhook_delivery', 'webhooks', 1, '{"delivery_id": "none"}', 'discarded', 1, now() - interval '1 hour', array['`+rescuedError+`'::jsonb])`)
+	require.NoError(t, err)
+	for range 2 {
+		b.settle(t, forEver)
+		require.Equal(t, 1, b.count(t, "webhook_delivery_log where delivery_id is null and outcome = 'lost'"))
 	}
 }
 

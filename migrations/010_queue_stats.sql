@@ -4,7 +4,7 @@ select set_config('search_path', format('%I, pg_temp', current_schema()), true);
 -- Whoever has enqueued in an open transaction holds this up, and this then all enqueueing: migrate again later.
 select set_config('lock_timeout', '5s', true);
 
-alter table webhook_settings add column log_settled_until timestamptz not null default now();
+alter table webhook_settings add column log_settled_until timestamptz not null default '2000-01-01';
 comment on column webhook_settings.log_settled_until is
     'Attempts before this time have been compared with their jobs: none of them is open whose worker died.';
 

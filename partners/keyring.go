@@ -41,6 +41,9 @@ func NewKeyring(key []byte) (*Keyring, error) {
 	return &Keyring{id: hex.EncodeToString(sum[:keyIDBytes]), aead: aead}, nil
 }
 
+// ID tells the key from others, as partner_webhooks.secret_key_id does, and gives nothing away.
+func (k *Keyring) ID() string { return k.id }
+
 // sealed is a partner's secrets as the database holds them.
 type sealed struct {
 	keyID      string

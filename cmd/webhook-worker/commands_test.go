@@ -21,7 +21,13 @@ func TestMigrateUpDownStatus(t *testing.T) {
 	require.Equal(t, true, status[len(status)-1]["applied"])
 
 	dry := terminal.ok(t, "migrate", "down", "--all", "--dry-run").stdout
-	require.Equal(t, 5, strings.Count(dry, "would take back"))
+	ours := 0
+	for _, migration := range status {
+		if migration["line"] == "webhook-worker" {
+			ours++
+		}
+	}
+	require.Equal(t, ours, strings.Count(dry, "would take back"))
 	terminal.ok(t, "migrate", "status")
 	terminal.ok(t, "migrate", "down")
 	require.Equal(t, 1, terminal.run(t, "migrate", "status").status)

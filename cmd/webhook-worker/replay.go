@@ -92,7 +92,7 @@ func (c *replayCommand) replayIDs(a *app) error {
 		for _, id := range ids {
 			result, err := deliveries.ReplayOne(a.ctx, string(c.User), id, c.DryRun)
 			if err != nil {
-				return err
+				return errors.Join(append(failures, err)...)
 			}
 			results[id.String()] = result
 			switch {
@@ -220,6 +220,24 @@ func (c *replayCommand) printCounts(a *app, counts []jobs.ReplayCount) error {
 	return nil
 }
 
+// again says how to go on. An age would mean another time by then.
+func (c *replayCommand) again(replay *jobs.Replay) string {
+	var flags []string
+	if replay.Run != "" {
+		flags = append(flags, "--run "+replay.Run)
+	}
+	if isAge(string(c.Since)) {
+		flags = append(flags, "--since "+replay.Filter.Since.UTC().Format(time.RFC3339Nano))
+	}
+	if isAge(string(c.Until)) {
+		flags = append(flags, "--until "+replay.Filter.Until.UTC().Format(time.RFC3339Nano))
+	}
+	if len(flags) == 0 {
+		return "run the same command again"
+	}
+	return "run the same command again with " + strings.Join(flags, " ")
+}
+
 func (c *replayCommand) verb() string {
 	if c.Missing {
 		return "made"
@@ -245,10 +263,7 @@ func (c *replayCommand) replaySelected(a *app, deliveries *jobs.Deliveries, repl
 
 	done := results[jobs.Replayed] + results[jobs.Recovered]
 	if err != nil {
-		again := "run the same command again"
-		if replay.Run != "" {
-			again += " with --run " + replay.Run
-		}
+		again := c.again(replay)
 		if errors.Is(err, context.Canceled) {
 			return fmt.Errorf("interrupted after %d of %d deliveries; to go on, %s", done, selected, again)
 		}

@@ -35,6 +35,7 @@ type commandLine struct {
 	Send       sendCommand       `cmd:"" help:"Enqueue an event by hand."`
 	Deliveries deliveriesCommand `cmd:"" help:"Look at deliveries and cancel them."`
 	Stats      statsCommand      `cmd:"" help:"Show how the queue stands and how the last hour went."`
+	Doctor     doctorCommand     `cmd:"" help:"Check the database for contradictions: deliveries that vanished, attempts left open, what is overdue. Fails if there are any."`
 	Replay     replayCommand     `cmd:"" help:"Deliver anew: dead letters, or whatever has ended, or what a partner missed."`
 	User       userCommand       `cmd:"" help:"Erase users."`
 	Receive    receiveCommand    `cmd:"" help:"Receive webhooks as a partner does: verify and print them."`

@@ -24,13 +24,9 @@ func (c *userDeleteCommand) Run(a *app) error {
 		return err
 	}
 	return a.withDeliveries(func(_ *config.Config, deliveries *jobs.Deliveries) error {
-		act, done := deliveries.EraseUser, "erased"
-		if c.DryRun {
-			act, done = deliveries.CountUser, "would be erased"
-		}
-		erasure, err := act(a.ctx, c.ID)
+		erasure, done, err := c.erase(a, deliveries)
 		if err != nil {
-			return fmt.Errorf("%w; run the same command again to go on", err)
+			return err
 		}
 		if c.JSON {
 			return a.printJSON(erasure)
@@ -39,4 +35,17 @@ func (c *userDeleteCommand) Run(a *app) error {
 			erasure.Partners, erasure.Deliveries, erasure.Events, erasure.Attempts, c.ID, done)
 		return nil
 	})
+}
+
+// erase erases or counts, and says in words which.
+func (c *userDeleteCommand) erase(a *app, deliveries *jobs.Deliveries) (*jobs.Erasure, string, error) {
+	if c.DryRun {
+		erasure, err := deliveries.CountUser(a.ctx, c.ID)
+		return erasure, "would be erased", err
+	}
+	erasure, err := deliveries.EraseUser(a.ctx, c.ID, func(what string) { a.say("waiting for %s", what) })
+	if err != nil {
+		err = fmt.Errorf("%w; run the same command again to go on", err)
+	}
+	return erasure, "erased", err
 }

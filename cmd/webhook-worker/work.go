@@ -108,18 +108,23 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 		ShutdownTimeout:  cfg.ShutdownTimeout.Std(),
 		LogAttempts:      cfg.AuditLogEnabled,
 		AttemptBatchSize: cfg.WorkerBatchSize,
-		Retention: jobs.Retention{
-			Completed:   cfg.RetentionCompleted.Std(),
-			DeadLetters: cfg.RetentionDeadLetters.Std(),
-			Cancelled:   cfg.RetentionCancelled.Std(),
-			Events:      cfg.RetentionEvents.Std(),
-			Attempts:    cfg.RetentionAttempts.Std(),
-		},
+		Retention:        retention(cfg),
 	})
 	if err != nil {
 		return err
 	}
 	return runner.Run(a.ctx)
+}
+
+// retention is how long what is kept.
+func retention(cfg *config.Config) jobs.Retention {
+	return jobs.Retention{
+		Completed:   cfg.RetentionCompleted.Std(),
+		DeadLetters: cfg.RetentionDeadLetters.Std(),
+		Cancelled:   cfg.RetentionCancelled.Std(),
+		Events:      cfg.RetentionEvents.Std(),
+		Attempts:    cfg.RetentionAttempts.Std(),
+	}
 }
 
 // rescueAfter is how long jobs of other programs that share River's tables may run, if there are any. River's

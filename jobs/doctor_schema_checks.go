@@ -1,0 +1,144 @@
+package jobs
+
+// schemaChecks are about what deliveries need around them.
+func schemaChecks() []check {
+	return []check{
+		{
+			name:        "maintenance_failing",
+			description: "The last three runs of a job failed that removes what is old and makes partitions (webhook_retention), or closes what dead workers left (webhook_settlement).",
+			advice:      "The error says why. A job of kind webhook_delivery that webhook-worker did not write, with args of another form, is to be deleted.",
+			// A run whose worker died says nothing.
+			sql: `
+				select max(run.finalized_at) as at, format('%s: %s', kind, (array_agg(run.error order by run.finalized_at desc))[1]) as problem
+				  from unnest(array['` + retentionArgs{}.Kind() + `', '` + settlementArgs{}.Kind() + `']) as kind
+				 cross join lateral (
+				       select j.finalized_at, j.state, j.errors[array_upper(j.errors, 1)]->>'error' as error
+				         from river_job j
+				        where j.kind = kind.kind and j.finalized_at is not null
+				        order by j.finalized_at desc
+				        limit 3) as run
+				 group by kind
+				having count(*) filter (where run.state = 'discarded' and run.error <> ` + rescued + `) = 3`,
+		},
+		{
+			name:        "job_not_removed",
+			description: "A delivery that ended is kept two days longer than its retention: River's cleaning does not run, or not as configured.",
+			advice: "See whether a worker runs. Where another program shares River's tables and leads, its retention counts: give webhook-worker a " +
+				"schema of its own.",
+			sql: `
+				select j.args->>'delivery_id' as delivery_id, j.args->>'event_id' as event_id, j.args->>'user_id' as user_id,
+				       j.args->>'partner_id' as partner_id, j.finalized_at as at,
+				       format('job %s (%s) ended before its retention', j.id, j.state) as problem
+				  from (values ('completed'::river_job_state, now() - @completed::interval),
+				               ('discarded', now() - @dead_letters::interval),
+				               ('cancelled', now() - @cancelled::interval)) as kept (state, since)
+				  join river_job j on j.state = kept.state and j.finalized_at < kept.since - @cleaning_grace::interval
+				 where j.kind = 'webhook_delivery' and (@user::text = '' or j.args->>'user_id' = @user)`,
+		},
+		{
+			name:        "event_not_removed",
+			description: "An event that no delivery needs is kept two days longer than RETENTION_EVENTS: its removal does not run.",
+			advice:      "See whether a worker runs, and: select errors from river_job where kind = 'webhook_retention' order by id desc limit 3.",
+			sql: `
+				select e.event_id, e.user_id, e.created_at as at, 'it is older than RETENTION_EVENTS, and no delivery needs it' as problem
+				  from webhook_events e
+				 where e.created_at < now() - @events::interval - @cleaning_grace::interval
+				   and (@user::text = '' or e.user_id = @user)
+				   and not exists (
+				       select
+				         from unnest(e.delivery_ids) as d (id)
+				         join river_job j on j.kind = 'webhook_delivery' and j.args->>'delivery_id' = d.id::text)`,
+		},
+		{
+			name:        "log_partition_not_removed",
+			description: "A partition of webhook_delivery_log is kept a week longer than RETENTION_ATTEMPTS: its removal does not run.",
+			advice:      "See whether a worker runs, and: select errors from river_job where kind = 'webhook_retention' order by id desc limit 3.",
+			sql: `
+				select p.ends_at as at, format('partition %s ended before RETENTION_ATTEMPTS', p.partition) as problem
+				  from webhook_delivery_log_partitions p
+				 where p.ends_at < now() - @attempts::interval - @partition_grace::interval`,
+		},
+		{
+			name:        "log_partition_missing",
+			description: "webhook_delivery_log has no partition for this week or the next: rows go to the default partition, which grows.",
+			advice:      "Make them: select webhook_make_log_partitions(). A worker does it every hour; see whether one runs.",
+			needsLog:    true,
+			sql: `
+				select week as at, format('no partition for the week from %s', to_char(week at time zone 'UTC', 'YYYY-MM-DD')) as problem
+				  from generate_series(0, 1) as n
+				 cross join lateral (select date_trunc('week', now(), 'UTC') + n * interval '7 days') as w (week)
+				 where not exists (
+				       select
+				         from webhook_delivery_log_partitions p
+				        where p.ends_at > week and (p.begins_at is null or p.begins_at <= week))`,
+		},
+		{
+			name:        "attempt_in_default_partition",
+			description: "An attempt of more than a day ago is in the default partition of webhook_delivery_log: nothing moved it to its week's.",
+			advice:      "Move them: select webhook_make_log_partitions(). A worker does it every hour; see whether one runs, and whether its clock is right.",
+			needsLog:    true,
+			sql: `
+				select l.delivery_id, l.event_id, l.user_id, l.partner_id, l.attempt_id, l.started_at as at,
+				       'it is in the default partition' as problem
+				  from webhook_delivery_log_default l
+				 where l.started_at < now() - interval '1 day' and (@user::text = '' or l.user_id = @user)`,
+		},
+		{
+			name:        "invalid_index",
+			description: "An index is invalid, because its making was cut short: it costs writes and serves nobody, or does not keep apart what it should.",
+			advice: "If its name ends in _ccnew or _ccold, drop it: drop index concurrently <name>. Otherwise make it anew: reindex index concurrently <name>, " +
+				"and if that fails for duplicates, remove them first.",
+			sql: `
+				select null::timestamptz as at, format('index %s of %s is invalid', i.indexrelid::regclass, i.indrelid::regclass) as problem
+				  from pg_index i
+				 where not (i.indisvalid and i.indisready and i.indislive)
+				   and (i.indrelid in (select to_regclass(name)::oid
+				                         from unnest(array['river_job', 'river_queue', 'river_leader', 'webhook_settings', 'partner_webhooks', 'webhook_events',
+				                                           'webhook_delivery_log', 'webhook_role_users']) as ours (name))
+				        or i.indrelid in (select p.partition::oid from webhook_delivery_log_partitions p))
+				   -- One that is being made is invalid until it is done. To a role without pg_read_all_stats the table is null.
+				   and not exists (
+				       select
+				         from pg_stat_progress_create_index b
+				        where b.datname = current_database() and (b.relid = i.indrelid) is not false)`,
+		},
+		{
+			name:        "river_schema",
+			description: "webhook_settings does not name the schema of River's tables that this connection finds: enqueueing and workers miss each other.",
+			advice: "Set webhook_settings.river_schema to the schema that has the deliveries' river_job, or put that schema first in the " +
+				"search_path of DATABASE_URL.",
+			sql: `
+				select s.updated_at as at,
+				       case when s.river_schema is null then 'webhook_settings has no row'
+				            when named.job is null then format('schema %s has no table river_job', s.river_schema)
+				            else format('deliveries are worked in schema %s, and this connection finds %s', s.river_schema, found.job)
+				       end as problem
+				  from (select) as always
+				  left join webhook_settings s on true
+				 cross join lateral (select to_regclass(quote_ident(s.river_schema) || '.river_job')) as named (job)
+				 cross join (select to_regclass('river_job')) as found (job)
+				 where named.job is distinct from found.job`,
+		},
+		{
+			name:        "role_missing",
+			description: "A row of webhook_role_users names a database role that does not exist; whoever makes a role of that name may act for the user.",
+			advice:      "Delete the row, or make the role.",
+			sql: `
+				select r.user_id, null::timestamptz as at, format('role %s does not exist', r.role) as problem
+				  from webhook_role_users r
+				 where (@user::text = '' or r.user_id = @user)
+				   and not exists (select from pg_roles p where p.rolname = r.role)`,
+		},
+		{
+			name:        "partner_sealed_with_another_key",
+			description: "A partner's secrets were sealed with another key than WEBHOOK_ENCRYPTION_KEY: nothing can be signed for it, and its deliveries fail.",
+			advice:      "Give every process the key that the partner was added with, or give the partner a new secret: partner rotate-secret.",
+			needsKey:    true,
+			sql: `
+				select p.user_id, p.id as partner_id, p.updated_at as at,
+				       format('the secrets of %s are sealed with key %s, and WEBHOOK_ENCRYPTION_KEY is key %s', p.partner_slug, p.secret_key_id, @key::text) as problem
+				  from partner_webhooks p
+				 where p.secret_key_id <> @key and (@user::text = '' or p.user_id = @user)`,
+		},
+	}
+}
