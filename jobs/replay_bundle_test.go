@@ -2,7 +2,6 @@ package jobs_test
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -167,7 +166,7 @@ func atOnce[T any](t *testing.T, n int, call func(i int) (T, error)) []T {
 	close(start)
 	group.Wait()
 	for i, err := range errs {
-		require.NoError(t, err, fmt.Sprint(i))
+		require.NoError(t, err, "call %d", i)
 	}
 	return results
 }

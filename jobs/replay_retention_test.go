@@ -181,18 +181,19 @@ func TestReplayWaitsForRetention(t *testing.T) {
 				var event string
 				require.NoError(t, retention.QueryRow(t.Context(), `select event_id from webhook_events for update`).Scan(&event))
 
+				operator := b.operator(t)
 				done := make(chan map[jobs.ReplayResult]int, 1)
 				go func() {
 					var result jobs.ReplayResult
 					var err error
 					switch way {
 					case "one":
-						result, err = b.operator(t).ReplayOne(t.Context(), "", id, false)
+						result, err = operator.ReplayOne(t.Context(), "", id, false)
 					case "SQL":
 						err = b.pool.QueryRow(t.Context(), `select replay_webhook_delivery($1)`, id.String()).Scan(&result)
 					default:
 						filter := jobs.Filter{Status: jobs.StatusDelivered, Since: time.Now().Add(-time.Hour)}
-						err = b.operator(t).Replay(t.Context(), &jobs.Replay{Filter: filter, Report: func(results []jobs.ReplayResult) { result = results[0] }})
+						err = operator.Replay(t.Context(), &jobs.Replay{Filter: filter, Report: func(results []jobs.ReplayResult) { result = results[0] }})
 					}
 					if err != nil {
 						t.Errorf("replaying: %v", err)
