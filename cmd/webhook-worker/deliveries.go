@@ -39,7 +39,7 @@ func (a *app) withDeliveries(use func(cfg *config.Config, deliveries *jobs.Deliv
 type deliveriesListCommand struct {
 	watchFlags
 
-	User    given `help:"Only this user's."`
+	User    given `placeholder:"ID" help:"Only this user's."`
 	Partner given `placeholder:"SLUG" help:"Only to partners of this slug."`
 	Status  given `placeholder:"STATUS" help:"Only of this status: pending, processing, failed, delivered, dead_letter or cancelled."`
 	Event   given `placeholder:"TYPE" help:"Only of this event type."`
@@ -144,7 +144,7 @@ func isAge(text string) bool {
 
 type deliveriesShowCommand struct {
 	ID   string `arg:"" name:"id" help:"Delivery id, which is the webhook-id."`
-	User given  `help:"Find it only if it is this user's."`
+	User given  `placeholder:"ID" help:"Find it only if it is this user's."`
 	JSON bool   `name:"json" help:"Print a JSON object."`
 }
 
@@ -251,7 +251,7 @@ func printAttempts(a *app, attempts []jobs.Attempt) error {
 
 type deliveriesCancelCommand struct {
 	ID     []string `arg:"" name:"id" help:"Delivery ids."`
-	User   given    `help:"Cancel them only if they are this user's."`
+	User   given    `placeholder:"ID" help:"Cancel them only if they are this user's."`
 	DryRun bool     `help:"Print what would be cancelled, and change nothing."`
 }
 

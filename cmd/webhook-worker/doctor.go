@@ -14,7 +14,7 @@ import (
 )
 
 type doctorCommand struct {
-	User  given `help:"Only this user's deliveries, partners and roles; the rest is checked all the same."`
+	User  given `placeholder:"ID" help:"Only this user's deliveries, partners and roles; the rest is checked all the same."`
 	Limit int   `default:"20" help:"Most breaches shown of each check; all are counted."`
 	JSON  bool  `name:"json" help:"Print a JSON object."`
 }

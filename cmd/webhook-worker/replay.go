@@ -19,7 +19,7 @@ import (
 
 type replayCommand struct {
 	ID        []string `arg:"" name:"id" optional:"" help:"Delivery ids."`
-	User      given    `help:"Only this user's."`
+	User      given    `placeholder:"ID" help:"Only this user's."`
 	Partner   given    `placeholder:"SLUG" help:"Only to partners of this slug."`
 	Status    given    `placeholder:"STATUS" help:"dead_letter (if left out), cancelled, or delivered, which needs --since."`
 	Event     given    `placeholder:"TYPE" help:"Only of this event type."`

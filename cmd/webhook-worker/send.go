@@ -50,7 +50,7 @@ type sendEventCommand struct {
 
 	User  string `required:"" help:"User whose event it is."`
 	Event string `required:"" help:"Event type, such as call.completed."`
-	ID    given  `name:"id" help:"Your own id of the event; the same id again enqueues nothing. One is made if it is left out."`
+	ID    given  `name:"id" placeholder:"ID" help:"Your own id of the event; the same id again enqueues nothing. One is made if it is left out."`
 }
 
 // Run enqueues an event.

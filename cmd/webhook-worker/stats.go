@@ -13,7 +13,7 @@ import (
 type statsCommand struct {
 	watchFlags
 
-	User    given `help:"Only this user's partners."`
+	User    given `placeholder:"ID" help:"Only this user's partners."`
 	Partner given `placeholder:"SLUG" help:"Only partners of this slug."`
 }
 

@@ -38,6 +38,7 @@ func TestWorkDelivers(t *testing.T) {
 	require.Equal(t, 2, strings.Count(human, "http_status"))
 
 	require.Zero(t, worker.stop())
+	terminal.ok(t, "doctor")
 	for line := range strings.Lines(worker.stderr.String()) {
 		var entry map[string]any
 		require.NoError(t, json.Unmarshal([]byte(line), &entry), line)

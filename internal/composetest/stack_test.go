@@ -138,6 +138,8 @@ func TestUp(t *testing.T) {
 		       (select count(*) from partner_webhooks)`).Scan(&deliveries, &partners))
 	require.Equal(t, 1, deliveries)
 	require.Equal(t, 1, partners)
+	doctor := s.start(t, s.project.Services["worker-1"], []string{"doctor"})
+	require.Zero(t, doctor.exit(t, patience), doctor.stdout.String())
 
 	for name, p := range s.running {
 		select {
