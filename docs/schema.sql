@@ -1098,7 +1098,7 @@ CREATE TABLE public.webhook_settings (
     retry_max_attempts smallint NOT NULL,
     river_schema text NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    log_settled_until timestamp with time zone DEFAULT '2000-01-01 00:00:00+00'::timestamp with time zone NOT NULL,
+    log_settled_until timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT webhook_settings_one_row CHECK (singleton),
     CONSTRAINT webhook_settings_retry_max_attempts_range CHECK (((retry_max_attempts >= 0) AND (retry_max_attempts <= 100)))
 );

@@ -205,8 +205,8 @@ func setupScene(t *testing.T) *scene {
 	s.cancel(t, paused[0])
 	s.cancel(t, later[3])
 	for _, again := range []jobs.Delivery{later[0], broken[0]} { // enqueued early, changed last
-		s.retry(t, again)
 		before := s.get(t, again).AttemptCount
+		s.retry(t, again)
 		require.Eventually(t, func() bool {
 			now := s.get(t, again)
 			return now.AttemptCount > before && (now.Status == jobs.StatusFailed || now.Status == jobs.StatusDeadLetter)

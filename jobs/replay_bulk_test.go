@@ -283,3 +283,27 @@ func TestReplayDoesNotSearchForEventsItKnows(t *testing.T) {
 		require.NoError(t, tx.Rollback(t.Context()))
 	}
 }
+
+// What an operator writes in psql.
+func TestReplayBySQLWhatAQuerySelects(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	e := newEndpoint(t, status(http.StatusOK))
+	acme := b.partner(t, user, "acme", e.URL, "*")
+	ids := b.ended(t, acme, "discarded", 300)
+	b.ended(t, acme, "cancelled", 10)
+	late := newEndpoint(t, status(http.StatusOK))
+	b.partner(t, user, "late", late.URL, "call.*")
+	b.run(t, forEver)
+	require.Equal(t, 300, b.count(t, `(
+		select replay_webhook_delivery(id::uuid) as result
+		  from webhook_delivery_queue
+		 where status = 'dead_letter' and event_type = 'call.completed') r where result = 'replayed'`))
+	require.Equal(t, 310, b.count(t, `(
+		select recover_webhook_delivery(m.user_id, m.event_id, m.partner_id) as result
+		  from webhook_missing_deliveries(now() - interval '7 days') as m) r where result = 'recovered'`))
+	require.Eventually(t, func() bool { return b.count(t, `webhook_delivery_queue where status = 'delivered'`) == 610 }, waitFor, look)
+	requireEachOnce(t, e, ids)
+	require.Len(t, e.received(), 300)
+	require.Len(t, late.received(), 310)
+}

@@ -4,7 +4,8 @@ select set_config('search_path', format('%I, pg_temp', current_schema()), true);
 -- Whoever has enqueued in an open transaction holds this up, and this then all enqueueing: migrate again later.
 select set_config('lock_timeout', '5s', true);
 
-alter table webhook_settings add column log_settled_until timestamptz not null default '2000-01-01';
+alter table webhook_settings add column log_settled_until timestamptz not null default now();
+update webhook_settings set log_settled_until = '2000-01-01' where exists (select from webhook_delivery_log);
 comment on column webhook_settings.log_settled_until is
     'Attempts before this time have been compared with their jobs: none of them is open whose worker died.';
 

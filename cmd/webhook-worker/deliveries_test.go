@@ -171,10 +171,10 @@ func TestDeliveriesCancelInASchemaOfOurOwn(t *testing.T) {
 				worker.json(t, &sent, "send", "--user", "u", "--event", "call.completed", "--data", "{}")
 				require.Eventually(t, arrives, waitFor, look)
 				id := sent[0]["id"].(string)
-				require.Equal(t, "delivery "+id+" cancelled\n", who.ok(t, "deliveries", "cancel", id).stderr)
 				cancelled := func() bool {
 					return countRows(t, ours, `webhook_delivery_queue where id = $1 and status = 'cancelled'`, id) == 1
 				}
+				require.Equal(t, "delivery "+id+" cancelled\n", who.ok(t, "deliveries", "cancel", id).stderr)
 				require.Eventually(t, cancelled, waitFor, look)
 				var shown map[string]any
 				who.json(t, &shown, "deliveries", "show", id)
