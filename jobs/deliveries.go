@@ -90,7 +90,7 @@ const deliveryColumns = `
 func (d *Deliveries) List(ctx context.Context, filter *Filter, page *Page) ([]DeliveryState, error) {
 	where := filter.ofQueue()
 	if page.After != uuid.Nil {
-		last, err := getQueued(ctx, d.pool, "", page.After)
+		last, err := getQueued(ctx, d.pool, filter.UserID, page.After)
 		if err != nil {
 			return nil, err
 		}

@@ -129,33 +129,36 @@ func TestReplayAllWhileRetentionRuns(t *testing.T) {
 // A replay that has not committed holds its event.
 func TestRetentionLeavesWhatIsBeingReplayed(t *testing.T) {
 	t.Parallel()
-	for _, commit := range []bool{true, false} {
-		b := setup(t)
-		e := newEndpoint(t, status(http.StatusOK))
-		ids := b.deliveredLongAgo(t, "acme", e.URL, 3)
-		tx, err := b.pool.Begin(t.Context())
-		require.NoError(t, err)
-		result, err := b.operator(t).ReplayTx(t.Context(), tx, user, ids[1], "")
-		require.NoError(t, err)
-		require.Equal(t, jobs.Replayed, result)
-		stop := b.run(t, eventsAreOld)
-		require.Eventually(t, func() bool { return b.retentionHasRun(t) }, waitFor, look)
-		require.Equal(t, map[uuid.UUID]bool{ids[1]: true}, b.hasEvent(t))
-		require.Equal(t, jobs.EventRemoved, b.replay(t, ids[0]))
+	for name, commit := range map[string]bool{"which commits": true, "which is rolled back": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			e := newEndpoint(t, status(http.StatusOK))
+			ids := b.deliveredLongAgo(t, "acme", e.URL, 3)
+			tx, err := b.pool.Begin(t.Context())
+			require.NoError(t, err)
+			result, err := b.operator(t).ReplayTx(t.Context(), tx, user, ids[1], "")
+			require.NoError(t, err)
+			require.Equal(t, jobs.Replayed, result)
+			stop := b.run(t, eventsAreOld)
+			require.Eventually(t, func() bool { return b.retentionHasRun(t) }, waitFor, look)
+			require.Equal(t, map[uuid.UUID]bool{ids[1]: true}, b.hasEvent(t))
+			require.Equal(t, jobs.EventRemoved, b.replay(t, ids[0]))
 
-		if commit {
-			require.NoError(t, tx.Commit(t.Context()))
-			b.await(t, jobs.Delivery{ID: ids[1]}, jobs.StatusDelivered)
-			requireEachOnce(t, e, ids[1:2])
-			continue
-		}
-		require.NoError(t, tx.Rollback(t.Context()))
-		require.NoError(t, stop())
-		b.exec(t, `delete from river_job`)
-		b.run(t, func(cfg *jobs.RunnerConfig) { eventsAreOld(cfg); cfg.ClientID = "the next" })
-		require.Eventually(t, func() bool { return b.retentionHasRun(t) }, waitFor, look)
-		require.Empty(t, b.hasEvent(t), "the next run takes it")
-		require.Equal(t, jobs.EventRemoved, b.replay(t, ids[1]))
+			if commit {
+				require.NoError(t, tx.Commit(t.Context()))
+				b.await(t, jobs.Delivery{ID: ids[1]}, jobs.StatusDelivered)
+				requireEachOnce(t, e, ids[1:2])
+				return
+			}
+			require.NoError(t, tx.Rollback(t.Context()))
+			require.NoError(t, stop())
+			b.exec(t, `delete from river_job`)
+			b.run(t, func(cfg *jobs.RunnerConfig) { eventsAreOld(cfg); cfg.ClientID = "the next" })
+			require.Eventually(t, func() bool { return b.retentionHasRun(t) }, waitFor, look)
+			require.Empty(t, b.hasEvent(t), "the next run takes it")
+			require.Equal(t, jobs.EventRemoved, b.replay(t, ids[1]))
+		})
 	}
 }
 
