@@ -9,16 +9,17 @@ func schemaChecks() []check {
 			advice:      "The error says why. A job of kind webhook_delivery that webhook-worker did not write, with args of another form, is to be deleted.",
 			// A run whose worker died says nothing.
 			sql: `
-				select max(run.finalized_at) as at, format('%s: %s', kind, (array_agg(run.error order by run.finalized_at desc))[1]) as problem
-				  from unnest(array['` + retentionArgs{}.Kind() + `', '` + settlementArgs{}.Kind() + `']) as kind
-				 cross join lateral (
-				       select j.finalized_at, j.state, j.errors[array_upper(j.errors, 1)]->>'error' as error
-				         from river_job j
-				        where j.kind = kind.kind and j.finalized_at is not null
-				        order by j.finalized_at desc
-				        limit 3) as run
+				with runs as (
+				    select j.kind, j.state, j.finalized_at, j.errors[array_upper(j.errors, 1)]->>'error' as error,
+				           row_number() over (partition by j.kind order by j.finalized_at desc) as ago
+				      from river_job j
+				     where j.kind in ('` + retentionArgs{}.Kind() + `', '` + settlementArgs{}.Kind() + `') and j.finalized_at is not null
+				)
+				select max(finalized_at) as at, format('%s: %s', kind, (array_agg(error order by ago))[1]) as problem
+				  from runs
+				 where ago <= 3
 				 group by kind
-				having count(*) filter (where run.state = 'discarded' and run.error <> ` + rescued + `) = 3`,
+				having count(*) filter (where state = 'discarded' and error <> ` + rescued + `) = 3`,
 		},
 		{
 			name:        "job_not_removed",
