@@ -56,7 +56,7 @@ func sendWithin(t *testing.T, timeout time.Duration) func(*jobs.RunnerConfig) {
 	t.Cleanup(sender.Close)
 	return func(cfg *jobs.RunnerConfig) {
 		cfg.Sender = sender
-		cfg.ClientID += "-" + uuid.NewString()
+		cfg.Name += "-" + uuid.NewString()
 		cfg.PollInterval = 50 * time.Millisecond // retries are no concern of this test
 		cfg.Timeout = timeout + time.Minute
 		cfg.ShutdownTimeout = 10 * time.Millisecond
