@@ -102,11 +102,7 @@ func (d *Deliveries) await(ctx context.Context, waiting func(), look func() (boo
 
 // eraseAttempts goes through the log once, a partition in a transaction: no index leads to a user's attempts.
 func (d *Deliveries) eraseAttempts(ctx context.Context, userID string) (int64, error) {
-	rows, err := d.pool.Query(ctx, `select partition::text from webhook_delivery_log_partitions`)
-	if err != nil {
-		return 0, err
-	}
-	partitions, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	partitions, err := collect(ctx, d.pool, pgx.RowTo[string], `select partition::text from webhook_delivery_log_partitions`)
 	if err != nil {
 		return 0, err
 	}

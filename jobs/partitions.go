@@ -70,15 +70,11 @@ func (w *retentionWorker) removeAttempts(ctx context.Context) (int64, error) {
 	if w.retention.Attempts < 0 {
 		return 0, nil
 	}
-	rows, err := w.pool.Query(ctx, `
+	partitions, err := collect(ctx, w.pool, pgx.RowTo[string], `
 		select partition::text
 		  from webhook_delivery_log_partitions
 		 where begins_at is null or ($2 and begins_at < now() - $1::interval)`,
 		w.retention.Attempts, w.retention.Attempts < exactRetention)
-	if err != nil {
-		return 0, fmt.Errorf("reading the partitions of webhook_delivery_log: %w", err)
-	}
-	partitions, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return 0, fmt.Errorf("reading the partitions of webhook_delivery_log: %w", err)
 	}

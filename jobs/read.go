@@ -7,6 +7,20 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
+// querier is met by a pool and by a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// collect reads all rows of a query.
+func collect[T any](ctx context.Context, db querier, row pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	rows, err := db.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, row)
+}
+
 // readMuch reads in one snapshot what an operator asks for, which may be a large part of the queue. Compiling
 // such a statement takes longer than it saves, and the rows come to few: PostgreSQL's usual price of parallel
 // work does not hold.
