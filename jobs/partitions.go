@@ -80,22 +80,17 @@ func (w *retentionWorker) removeAttempts(ctx context.Context) (int64, error) {
 	}
 	var removed int64
 	for _, partition := range partitions { // their names come quoted as they need it
-		for {
-			tag, err := w.pool.Exec(ctx, `
-				delete from `+partition+`
-				 where (started_at, attempt_id) in (
-				       select started_at, attempt_id
-				         from `+partition+`
-				        where started_at < now() - $1::interval
-				        order by started_at
-				        limit $2)`, w.retention.Attempts, retentionBatch)
-			if err != nil {
-				return removed, fmt.Errorf("removing old attempts: %w", err)
-			}
-			removed += tag.RowsAffected()
-			if tag.RowsAffected() < retentionBatch {
-				break
-			}
+		count, err := deleteBatches(ctx, w.pool, `
+			delete from `+partition+`
+			 where (started_at, attempt_id) in (
+			       select started_at, attempt_id
+			         from `+partition+`
+			        where started_at < now() - $1::interval
+			        order by started_at
+			        limit $2)`, w.retention.Attempts)
+		removed += count
+		if err != nil {
+			return removed, fmt.Errorf("removing old attempts: %w", err)
 		}
 	}
 	return removed, nil

@@ -142,3 +142,16 @@ func (w *retentionWorker) removeEvents(ctx context.Context) (int64, error) {
 		last = batch[len(batch)-1]
 	}
 }
+
+// deleteBatches repeats a statement, which deletes what the argument says, $2 rows at most, until it finds no
+// full batch, and counts the rows.
+func deleteBatches(ctx context.Context, pool *pgxpool.Pool, statement string, arg any) (int64, error) {
+	var deleted int64
+	for {
+		tag, err := pool.Exec(ctx, statement, arg, retentionBatch)
+		deleted += tag.RowsAffected()
+		if err != nil || tag.RowsAffected() < retentionBatch {
+			return deleted, err
+		}
+	}
+}
