@@ -74,7 +74,7 @@ func TestWorkBehindAPooler(t *testing.T) {
 	require.Equal(t, 1, got.status)
 	require.Contains(t, got.stderr, "set DATABASE_DIRECT_URL to a connection string that goes around it")
 
-	worker := terminal.with("DATABASE_DIRECT_URL=" + direct).start(t, "work")
+	worker := terminal.with("DATABASE_DIRECT_URL="+direct).start(t, "work")
 	require.Eventually(t, func() bool { return strings.Contains(worker.stderr.String(), "worker started") }, waitFor, look)
 	require.Zero(t, worker.stop())
 
