@@ -55,14 +55,15 @@ var errReadOnly = errors.New("the database is read-only: it is a replica, or def
 // neither load nor a slow statement breaks it.
 type liveness struct {
 	config *pgx.ConnConfig
+	clock  *databaseClock // read along with every sign of life
 
 	mu      sync.Mutex
 	clients map[string]bool // those that have not ended, and whether conn holds their lock; guarded by mu
 	conn    *pgx.Conn       // nil: away; guarded by mu
 }
 
-func newLiveness(config *pgx.ConnConfig) *liveness {
-	return &liveness{config: config, clients: map[string]bool{}}
+func newLiveness(config *pgx.ConnConfig, clock *databaseClock) *liveness {
+	return &liveness{config: config, clock: clock, clients: map[string]bool{}}
 }
 
 // connect opens the connection and takes the locks of all clients. It returns for how long the server has
@@ -90,16 +91,9 @@ func (l *liveness) prepare(ctx context.Context, conn *pgx.Conn) (time.Duration, 
 		       set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '11000', false)`); err != nil {
 		return 0, err
 	}
-	var seconds float64
-	var readOnly bool
-	err := conn.QueryRow(ctx, `
-		select extract(epoch from clock_timestamp() - pg_postmaster_start_time()), current_setting('transaction_read_only')::boolean`).
-		Scan(&seconds, &readOnly)
+	uptime, err := l.ask(ctx, conn)
 	if err != nil {
 		return 0, err
-	}
-	if readOnly {
-		return 0, errReadOnly
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,7 +105,26 @@ func (l *liveness) prepare(ctx context.Context, conn *pgx.Conn) (time.Duration, 
 		l.conn = nil
 		return 0, err
 	}
-	return time.Duration(seconds * float64(time.Second)), nil
+	return uptime, nil
+}
+
+// ask reads the server's clock, and returns for how long it has been up. Its error says so if it takes no
+// writes.
+func (l *liveness) ask(ctx context.Context, conn *pgx.Conn) (time.Duration, error) {
+	var now, started time.Time
+	var readOnly bool
+	asked := time.Now()
+	err := conn.QueryRow(ctx, `
+		select clock_timestamp(), pg_postmaster_start_time(), current_setting('transaction_read_only')::boolean`).
+		Scan(&now, &started, &readOnly)
+	if err != nil {
+		return 0, err
+	}
+	l.clock.set(now, asked, time.Now())
+	if readOnly {
+		return 0, errReadOnly
+	}
+	return now.Sub(started), nil
 }
 
 // lock takes the locks that are not held. One may be held for some seconds by the connection before this one,
@@ -190,12 +203,8 @@ func (l *liveness) beat(ctx context.Context) error {
 	if l.conn == nil {
 		return errAway
 	}
-	var readOnly bool
-	if err := l.conn.QueryRow(bounded, `select current_setting('transaction_read_only')::boolean`).Scan(&readOnly); err != nil {
+	if _, err := l.ask(bounded, l.conn); err != nil {
 		return err
-	}
-	if readOnly {
-		return errReadOnly
 	}
 	return l.lock(bounded)
 }

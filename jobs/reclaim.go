@@ -76,13 +76,13 @@ func holdsClientLock(id string) string {
 	              and (l.classid::bigint << 32) | l.objid::bigint = ` + clientLock(id) + `)`
 }
 
-// freeClients lists the clients that have deliveries running or lead River, hold no lock, and are not of
-// this process ($2).
+// freeClients lists the clients that have jobs of our queues ($1) running or lead River, hold no lock, and are
+// not of this process ($2).
 const freeClients = `
 	with running as (
 	    select distinct j.attempted_by[array_upper(j.attempted_by, 1)] as client_id
 	      from river_job j
-	     where j.state = 'running' and j.queue = $1 and j.kind = '` + Kind + `'
+	     where j.state = 'running' and j.queue = any($1)
 	     union
 	    select leader_id from river_leader
 	)
@@ -103,7 +103,7 @@ func (r *reclaimer) look(ctx context.Context) error {
 	defer cancel()
 	own := r.liveness.own()
 
-	rows, _ := r.pool.Query(bounded, freeClients+holdsClientLock("client_id"), Queue, own)
+	rows, _ := r.pool.Query(bounded, freeClients+holdsClientLock("client_id"), []string{Queue, maintenanceQueue}, own)
 	free, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return fmt.Errorf("looking for dead workers: %w", err)
@@ -140,7 +140,8 @@ func (r *reclaimer) look(ctx context.Context) error {
 }
 
 // bury gives back what a dead client left running, and ends its leadership of River, so that another need
-// not wait for its term to end.
+// not wait for its term to end. Maintenance is periodic: what it left of that is removed, so that the next is
+// not held up.
 func (r *reclaimer) bury(ctx context.Context, id string) error {
 	if _, err := r.pool.Exec(ctx, `
 		with dead as (
@@ -151,6 +152,12 @@ func (r *reclaimer) bury(ctx context.Context, id string) error {
 		select pg_notify(s.river_schema || '.river_leadership', json_build_object('leader_id', d.leader_id, 'action', 'resigned')::text)
 		  from dead d cross join webhook_settings s`, id); err != nil {
 		return fmt.Errorf("ending the leadership of %s: %w", id, err)
+	}
+	if _, err := r.pool.Exec(ctx, `
+		delete from river_job
+		 where state = 'running' and queue = $1 and kind = any($2) and attempted_by[array_upper(attempted_by, 1)] = $3`,
+		maintenanceQueue, []string{retentionArgs{}.Kind(), settlementArgs{}.Kind()}, id); err != nil {
+		return fmt.Errorf("removing the maintenance of %s: %w", id, err)
 	}
 	return r.reclaim(ctx, "deliveries of a dead worker given back", []string{id}, nil)
 }

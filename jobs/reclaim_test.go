@@ -209,13 +209,16 @@ func TestReclaimLeavesTheLiving(t *testing.T) {
 	require.Equal(t, "running", b.job(t, clients[foreign]).State)
 }
 
-// What a dead leader of River held others take over at once.
+// What a dead leader of River held others take over at once, and the maintenance that it was at is no hindrance.
 func TestReclaimEndsADeadLeadersTerm(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
+	b.exec(t, `insert into river_job (kind, queue, args, max_attempts, state, attempt, attempted_at, attempted_by)
+	           values ('webhook_settlement', 'webhook_maintenance', '{}', 1, 'running', 1, now(), array[$1])`, deadClient())
 	b.exec(t, `insert into river_leader (leader_id, elected_at, expires_at) values ($1, now(), now() + interval '1 hour')`, deadClient())
 	b.run(t, nil)
 	require.Eventually(t, func() bool { return b.count(t, `river_leader where leader_id <> $1`, deadClient()) == 1 }, waitFor, look)
+	require.Eventually(t, func() bool { return b.count(t, `river_job where $1 = any(attempted_by)`, deadClient()) == 0 }, waitFor, look)
 }
 
 // A fetch whose answer was lost leaves deliveries that nobody works on, although their worker lives.

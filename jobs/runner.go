@@ -66,7 +66,6 @@ type RunnerConfig struct {
 	LogAttempts      bool          // whether attempts go to webhook_delivery_log
 	AttemptBatchSize int           // most rows in one statement of that log
 	Retention        Retention
-	Now              func() time.Time // nil: time.Now
 
 	// RescueAfter is the least time that any job, another program's too, runs before it counts as stuck.
 	RescueAfter time.Duration
@@ -77,6 +76,7 @@ type RunnerConfig struct {
 type Runner struct {
 	cfg      *RunnerConfig
 	log      *AttemptLog // nil: attempts are not recorded
+	clock    *databaseClock
 	liveness *liveness
 	inFlight *inFlight
 	ready    readiness
@@ -84,7 +84,8 @@ type Runner struct {
 
 // NewRunner makes a Runner. Nothing happens before [Runner.Run].
 func NewRunner(cfg *RunnerConfig) (*Runner, error) {
-	runner := &Runner{cfg: cfg, liveness: newLiveness(cfg.DirectConn), inFlight: newInFlight()}
+	runner := &Runner{cfg: cfg, clock: &databaseClock{}, inFlight: newInFlight()}
+	runner.liveness = newLiveness(cfg.DirectConn, runner.clock)
 	runner.ready.set(errStarting)
 	if _, err := runner.newClient(context.Background(), newClientID(cfg.Name, time.Now())); err != nil {
 		return nil, err
@@ -110,7 +111,7 @@ func (r *Runner) newClient(ctx context.Context, id string) (*river.Client[pgx.Tx
 		Schedule: cfg.Schedule,
 		Timeout:  cfg.Timeout,
 		ClientID: id,
-		Now:      cfg.Now,
+		Now:      r.clock.Now,
 	})
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, worker); err != nil {
@@ -144,6 +145,8 @@ func (r *Runner) newClient(ctx context.Context, id string) (*river.Client[pgx.Tx
 			Queue:            {MaxWorkers: cfg.MaxConcurrent},
 			maintenanceQueue: {MaxWorkers: 2, FetchCooldown: time.Second, FetchPollInterval: time.Minute},
 		},
+		// Retries are set and looked at by one clock. River has no other setting for it.
+		Test:         river.TestConfig{Time: r.clock},
 		PeriodicJobs: []*river.PeriodicJob{retentionSchedule(), settlementSchedule()},
 	})
 	if err != nil {
@@ -173,7 +176,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	drainCtx, giveUp := context.WithCancel(lasting)
 	last, earlier := r.serve(ctx, drainCtx, first)
 
-	r.ready.set(errStopping)
+	if !r.ready.away() {
+		r.ready.set(errStopping)
+	}
 	logger.InfoContext(ctx, "worker stopping", slog.Duration("shutdown_timeout", r.cfg.ShutdownTimeout))
 	start := time.Now()
 	underWay, doneBefore, stoppedBefore := r.inFlight.counts()
