@@ -36,7 +36,7 @@ type historyDatabases struct {
 	fresh   *pgxpool.Pool
 	said    *statements // by the pool of the history
 
-	closers []func() error
+	closers
 }
 
 // newHistoryDatabases starts PostgreSQL and migrates both databases. The fresh one gets the partners.
@@ -62,15 +62,6 @@ func newHistoryDatabases(ctx context.Context, size *historySize) (_ *historyData
 		return nil, err
 	}
 	return d, fillHistory(ctx, d.fresh, &historySize{})
-}
-
-// Close stops what was started, the last first.
-func (d *historyDatabases) Close() error {
-	var err error
-	for i := range d.closers {
-		err = errors.Join(err, d.closers[len(d.closers)-1-i]())
-	}
-	return err
 }
 
 // open creates a database, migrates it and connects to it.

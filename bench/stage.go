@@ -34,7 +34,7 @@ type stage struct {
 	env    []string
 	url    string // of the receiver
 
-	closers []func() error
+	closers
 }
 
 // newStage starts PostgreSQL, migrates, builds the binary, and receives webhooks with handler.
@@ -78,13 +78,14 @@ func newStage(ctx context.Context, handler http.HandlerFunc) (_ *stage, err erro
 	return s, s.receive(ctx, handler)
 }
 
-// Close stops what was started, the last first.
-func (s *stage) Close() error {
+// closers are what stops what was started.
+type closers []func() error
+
+// Close stops it, the last first.
+func (c closers) Close() error {
 	var err error
-	for len(s.closers) > 0 {
-		last := len(s.closers) - 1
-		err = errors.Join(err, s.closers[last]())
-		s.closers = s.closers[:last]
+	for _, stop := range slices.Backward(c) {
+		err = errors.Join(err, stop())
 	}
 	return err
 }

@@ -181,6 +181,21 @@ func (l *AttemptLog) add(kind entryKind, attempt *Attempt) (*logEntry, error) {
 	return entry, nil
 }
 
+// Flushed waits until the outcomes that it has been given are written, or ctx ends.
+func (l *AttemptLog) Flushed(ctx context.Context) {
+	wake := context.AfterFunc(ctx, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.changed.Broadcast()
+	})
+	defer wake()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.unwritten > 0 && ctx.Err() == nil {
+		l.changed.Wait()
+	}
+}
+
 // Close writes what is queued and ends the log. If ctx ends before that, what could not be written is
 // lost, and Close returns an error that says how much.
 func (l *AttemptLog) Close(ctx context.Context) error {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -56,18 +58,41 @@ func writeEntries(ctx context.Context, pool *pgxpool.Pool, entries []*logEntry) 
 	if len(inserts) > 0 {
 		batch.Queue(insertAttempts, insertColumns(inserts)...)
 	}
+	found := 0
 	if len(closes) > 0 {
 		columns, err := closeColumns(closes)
 		if err != nil {
 			return err
 		}
-		batch.Queue(closeAttempts, columns...)
+		batch.Queue(closeAttempts, columns...).Exec(func(tag pgconn.CommandTag) error {
+			found = int(tag.RowsAffected())
+			return nil
+		})
 	}
 	if len(withdrawals) > 0 {
 		batch.Queue(withdrawAttempts, column(withdrawals, startedAt), column(withdrawals, attemptID))
 	}
 	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("writing %d rows of webhook_delivery_log: %w", len(entries), err)
+	}
+	if found < len(closes) {
+		return restore(ctx, pool, closes)
+	}
+	return nil
+}
+
+// restore writes outcomes of which some have no intent any more: the database was failed over to a replica
+// that had not received all.
+func restore(ctx context.Context, pool *pgxpool.Pool, closes []*Attempt) error {
+	columns, err := closeColumns(closes)
+	if err != nil {
+		return err
+	}
+	batch := &pgx.Batch{}
+	batch.Queue(insertAttempts+" on conflict do nothing", insertColumns(closes)...)
+	batch.Queue(closeAttempts, columns...)
+	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("writing %d rows of webhook_delivery_log again: %w", len(closes), err)
 	}
 	return nil
 }
@@ -77,15 +102,23 @@ func startedAt(a *Attempt) time.Time { return a.StartedAt }
 // Ids go as text, which every way of sending a statement can encode.
 func attemptID(a *Attempt) string { return a.ID.String() }
 
+// optionalID is nil for the id of what is not known.
+func optionalID(id uuid.UUID) *string {
+	if id == uuid.Nil {
+		return nil
+	}
+	return new(id.String())
+}
+
 func insertColumns(attempts []*Attempt) []any {
 	return []any{
 		column(attempts, attemptID),
-		column(attempts, func(a *Attempt) string { return a.DeliveryID.String() }),
+		column(attempts, func(a *Attempt) *string { return optionalID(a.DeliveryID) }),
 		column(attempts, func(a *Attempt) int64 { return a.JobID }),
-		column(attempts, func(a *Attempt) string { return a.UserID }),
-		column(attempts, func(a *Attempt) string { return a.PartnerID.String() }),
-		column(attempts, func(a *Attempt) string { return a.EventID }),
-		column(attempts, func(a *Attempt) string { return a.EventType }),
+		column(attempts, func(a *Attempt) *string { return optional(a.UserID) }),
+		column(attempts, func(a *Attempt) *string { return optionalID(a.PartnerID) }),
+		column(attempts, func(a *Attempt) *string { return optional(a.EventID) }),
+		column(attempts, func(a *Attempt) *string { return optional(a.EventType) }),
 		column(attempts, func(a *Attempt) int { return a.Number }),
 		column(attempts, func(a *Attempt) string { return string(a.Trigger) }),
 		column(attempts, func(a *Attempt) string { return string(a.Outcome) }),

@@ -96,13 +96,10 @@ func (d *Deliveries) List(ctx context.Context, filter *Filter, page *Page) ([]De
 		}
 		where.add(`(q."createdAt", q.job_id) < ($?, `+where.arg(last.JobID)+`)`, last.CreatedAt)
 	}
-	rows, err := d.pool.Query(ctx, deliveryColumns+where.where()+`
+	statement := deliveryColumns + where.where() + `
 		 order by q."createdAt" desc, q.job_id desc
-		 limit `+where.arg(page.Limit), where.args...)
-	if err != nil {
-		return nil, fmt.Errorf("listing deliveries: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[DeliveryState])
+		 limit ` + where.arg(page.Limit)
+	list, err := collect(ctx, d.pool, pgx.RowToStructByPos[DeliveryState], statement, where.args...)
 	if err != nil {
 		return nil, fmt.Errorf("listing deliveries: %w", err)
 	}
@@ -117,11 +114,6 @@ func (d *Deliveries) Get(ctx context.Context, userID string, id uuid.UUID) (*Del
 		return getLogged(ctx, d.pool, userID, id)
 	}
 	return state, err
-}
-
-// querier is met by a pool and by a transaction.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
 // getQueued reads a delivery that has a job.
@@ -162,16 +154,12 @@ func getDelivery(ctx context.Context, db querier, statement, userID string, id u
 
 // Attempts reads the attempts of a delivery, the oldest first; a userID that is not empty must be its user's.
 func (d *Deliveries) Attempts(ctx context.Context, userID string, id uuid.UUID) ([]Attempt, error) {
-	rows, err := d.pool.Query(ctx, `
+	list, err := collect(ctx, d.pool, pgx.RowToStructByPos[Attempt], `
 		select attempt_id, delivery_id, job_id, user_id, partner_id, event_id, event_type, attempt, trigger, outcome,
 		       response_status, response_headers, response_body, error_kind, error, url, duration_ms, client_id, started_at
 		  from webhook_delivery_log
 		 where delivery_id = $1 and ($2 = '' or user_id = $2)
 		 order by started_at, attempt_id`, id, userID)
-	if err != nil {
-		return nil, fmt.Errorf("reading the attempts of delivery %s: %w", id, err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Attempt])
 	if err != nil {
 		return nil, fmt.Errorf("reading the attempts of delivery %s: %w", id, err)
 	}

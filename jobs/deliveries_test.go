@@ -23,11 +23,9 @@ func TestDeliveriesList(t *testing.T) {
 	theirs := completed("e1")
 	theirs.UserID = "other"
 	third := b.enqueue(t, theirs)[0]
-	_, err := b.pool.Exec(t.Context(), `update river_job set state = 'discarded', finalized_at = now(), attempt = 6 where id = $1`, first.JobID)
-	require.NoError(t, err)
+	b.exec(t, `update river_job set state = 'discarded', finalized_at = now(), attempt = 6 where id = $1`, first.JobID)
 
-	deliveries, err := jobs.NewDeliveries(t.Context(), b.pool)
-	require.NoError(t, err)
+	deliveries := b.operator(t)
 	tests := map[string]struct {
 		filter jobs.Filter
 		want   []jobs.Delivery
@@ -71,11 +69,10 @@ func TestDeliveriesStatusesOfAllStates(t *testing.T) {
 	require.Len(t, tests, 8)
 	for state, byAttempt := range tests {
 		for attempt, want := range byAttempt {
-			_, err := b.pool.Exec(t.Context(), `
+			b.exec(t, `
 				update river_job
 				   set state = $1::text::river_job_state, attempt = $2,
 				       finalized_at = case when $1 in ('completed', 'discarded', 'cancelled') then now() end`, state, attempt)
-			require.NoError(t, err)
 			got := b.get(t, delivery)
 			require.Equal(t, want, got.Status, "%s after %d", state, attempt)
 			require.Equal(t, want == jobs.StatusPending || want == jobs.StatusFailed, got.NextAttemptAt != nil)
@@ -88,10 +85,9 @@ func TestDeliveriesOfAnotherUserAreNotFound(t *testing.T) {
 	b := setup(t)
 	b.partner(t, user, "acme", nowhere, "*")
 	delivery := b.enqueue(t, completed("e1"))[0]
-	deliveries, err := jobs.NewDeliveries(t.Context(), b.pool)
-	require.NoError(t, err)
+	deliveries := b.operator(t)
 
-	_, err = deliveries.Get(t.Context(), "other", delivery.ID)
+	_, err := deliveries.Get(t.Context(), "other", delivery.ID)
 	require.ErrorIs(t, err, jobs.ErrNotFound)
 	require.EqualError(t, err, "delivery not found: "+delivery.ID.String())
 	unknown := uuid.New()
@@ -112,8 +108,7 @@ func TestDeliveriesCancelAWaitingOne(t *testing.T) {
 	b := setup(t)
 	b.partner(t, user, "acme", nowhere, "*")
 	delivery := b.enqueue(t, completed("e1"))[0]
-	deliveries, err := jobs.NewDeliveries(t.Context(), b.pool)
-	require.NoError(t, err)
+	deliveries := b.operator(t)
 
 	before, err := deliveries.Cancel(t.Context(), user, delivery.ID, "a person", true)
 	require.NoError(t, err)
@@ -136,9 +131,7 @@ func TestDeliveriesPayload(t *testing.T) {
 	b := setup(t)
 	b.partner(t, user, "acme", nowhere, "*")
 	b.enqueue(t, completed("e1"))
-	deliveries, err := jobs.NewDeliveries(t.Context(), b.pool)
-	require.NoError(t, err)
-	payload, err := deliveries.Payload(t.Context(), user, "e1")
+	payload, err := b.operator(t).Payload(t.Context(), user, "e1")
 	require.NoError(t, err)
 	require.Equal(t, `{"call_id":"c1"}`, string(payload)) //nolint:testifylint // the very bytes
 }

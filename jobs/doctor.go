@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -156,11 +157,7 @@ type check struct {
 func (c *check) run(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) (*Finding, error) {
 	// Nothing tells the planner how many rows of one table have none in the other: it guesses few, and looks
 	// them up one by one for minutes.
-	nestloop := "on"
-	if c.compares {
-		nestloop = "off"
-	}
-	if _, err := tx.Exec(ctx, `set local enable_nestloop = `+nestloop); err != nil {
+	if _, err := tx.Exec(ctx, `set local enable_nestloop = `+strconv.FormatBool(!c.compares)); err != nil {
 		return nil, fmt.Errorf("preparing: %w", err)
 	}
 	rows, err := tx.Query(ctx, `

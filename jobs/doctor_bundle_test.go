@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/epicvoice/webhook-worker/jobs"
-	"github.com/epicvoice/webhook-worker/partners"
 )
 
 const day = 24 * time.Hour
@@ -35,13 +34,9 @@ func newPatient(t *testing.T) *patient {
 	p.partner(t, user, "good", good.URL, "good.*")
 	p.partner(t, user, "bad", bad.URL, "bad.*")
 	p.partner(t, user, "later", later.URL, "later.*")
-	one := 1
-	_, err := p.store.Update(t.Context(), user, "bad", &partners.Changes{MaxRetries: &one})
-	require.NoError(t, err)
+	p.retries(t, "bad", 1)
 
-	stop := p.run(t, func(cfg *jobs.RunnerConfig) {
-		cfg.Retention = jobs.Retention{Completed: -1, DeadLetters: -1, Cancelled: -1, Events: -1, Attempts: -1} // nothing may go before it is looked at
-	})
+	stop := p.run(t, forEver) // nothing may go before it is looked at
 	p.await(t, p.enqueueType(t, "good.earlier"), jobs.StatusDelivered)
 	p.age(t, "1 hour")
 	p.delivered = p.enqueueType(t, "good.event")
@@ -52,9 +47,7 @@ func newPatient(t *testing.T) *patient {
 	p.await(t, p.dead, jobs.StatusDeadLetter)
 	p.await(t, p.waiting, jobs.StatusFailed)
 	p.await(t, p.cancelled, jobs.StatusFailed)
-	deliveries, err := jobs.NewDeliveries(t.Context(), p.pool)
-	require.NoError(t, err)
-	_, err = deliveries.Cancel(t.Context(), user, p.cancelled.ID, "a person", true)
+	_, err := p.operator(t).Cancel(t.Context(), user, p.cancelled.ID, "a person", true)
 	require.NoError(t, err)
 	require.NoError(t, stop())
 	p.age(t, "2 hours")
@@ -72,19 +65,12 @@ func (p *patient) enqueueType(t *testing.T, eventType string) jobs.Delivery {
 // age makes all that has happened happen earlier; what waits becomes due at the same time.
 func (b *testBundle) age(t *testing.T, by string) {
 	t.Helper()
-	b.change(t, `update webhook_events set created_at = created_at - $1::text::interval`, by)
-	b.change(t, `update webhook_delivery_log set started_at = started_at - $1::text::interval`, by)
-	b.change(t, `update river_job
+	b.exec(t, `update webhook_events set created_at = created_at - $1::text::interval`, by)
+	b.exec(t, `update webhook_delivery_log set started_at = started_at - $1::text::interval`, by)
+	b.exec(t, `update river_job
 	                set created_at = created_at - $1::text::interval, attempted_at = attempted_at - $1::text::interval,
 	                    finalized_at = finalized_at - $1::text::interval`, by)
-	b.change(t, `select webhook_make_log_partitions()`)
-}
-
-// change runs a statement behind everybody's back.
-func (b *testBundle) change(t *testing.T, statement string, args ...any) {
-	t.Helper()
-	_, err := b.pool.Exec(t.Context(), statement, args...)
-	require.NoError(t, err, statement)
+	b.exec(t, `select webhook_make_log_partitions()`)
 }
 
 // doctorConfig is the configuration of a production's doctor.

@@ -26,7 +26,7 @@ func TestDoctorFindsNothingWhileWorkersRun(t *testing.T) {
 	var stops []func() error
 	for i := range 2 {
 		stops = append(stops, b.run(t, func(cfg *jobs.RunnerConfig) {
-			cfg.ClientID += strconv.Itoa(i)
+			cfg.Name += strconv.Itoa(i)
 			cfg.PollInterval = 100 * time.Millisecond // retries are no concern of this test
 		}))
 	}

@@ -1,5 +1,11 @@
 package jobs
 
+// idsOfJob are the columns of [Breach] that job j fills.
+const idsOfJob = `j.args->>'delivery_id' as delivery_id, j.args->>'event_id' as event_id, j.args->>'user_id' as user_id, j.args->>'partner_id' as partner_id`
+
+// jobOfUser says whether job j is a delivery, and one of @user if there is one.
+const jobOfUser = `j.kind = 'webhook_delivery' and (@user::text = '' or j.args->>'user_id' = @user)`
+
 // logSince is the time since when every attempt should be in the log, with a little to spare: before it, rows
 // have been removed, or attempts were not recorded yet.
 const logSince = `(greatest(coalesce(now() - @attempts::interval, '-infinity'),
@@ -37,7 +43,7 @@ func deliveryChecks() []check {
 				with jobs as materialized (
 				    select j.args->>'delivery_id' as delivery_id
 				      from river_job j
-				     where j.kind = 'webhook_delivery' and (@user::text = '' or j.args->>'user_id' = @user)
+				     where ` + jobOfUser + `
 				), listed as (
 				    select e.user_id, e.event_id, e.created_at, unnest(e.delivery_ids) as delivery_id, unnest(e.partner_ids) as partner_id
 				      from webhook_events e
@@ -105,17 +111,15 @@ func deliveryChecks() []check {
 				"webhook-worker writes a job and its event in one transaction, and keeps the event as long as the job.",
 			compares: true,
 			sql: `
-				select j.args->>'delivery_id' as delivery_id, j.args->>'event_id' as event_id, j.args->>'user_id' as user_id,
-				       j.args->>'partner_id' as partner_id, j.created_at as at,
+				select ` + idsOfJob + `, j.created_at as at,
 				       format(case when e.user_id is null then 'job %s (%s) has no event'
 				                   when e.event_type is distinct from j.args->>'event_type' then 'job %s (%s) has another type than its event'
 				                   else 'job %s (%s) is not in its event''s list with this partner'
 				              end, j.id, j.state) as problem
 				  from river_job j
 				  left join webhook_events e on e.user_id = j.args->>'user_id' and e.event_id = j.args->>'event_id'
-				 where j.kind = 'webhook_delivery'
+				 where ` + jobOfUser + `
 				   and j.state not in ('completed', 'cancelled')
-				   and (@user::text = '' or j.args->>'user_id' = @user)
 				   and (e.user_id is null
 				        or e.event_type is distinct from j.args->>'event_type'
 				        or e.partner_ids[array_position(e.delivery_ids::text[], j.args->>'delivery_id')]::text is distinct from j.args->>'partner_id')`,
@@ -129,13 +133,11 @@ func deliveryChecks() []check {
 			compares: true,
 			// The outcome is committed before the job is completed, or stays open until it is: attempt_left_open.
 			sql: `
-				select j.args->>'delivery_id' as delivery_id, j.args->>'event_id' as event_id, j.args->>'user_id' as user_id,
-				       j.args->>'partner_id' as partner_id, j.finalized_at as at,
+				select ` + idsOfJob + `, j.finalized_at as at,
 				       format('job %s is completed, but no attempt of it is on record as delivered', j.id) as problem
 				  from river_job j
-				 where j.kind = 'webhook_delivery'
+				 where ` + jobOfUser + `
 				   and j.state = 'completed'
-				   and (@user::text = '' or j.args->>'user_id' = @user)
 				   and j.finalized_at < now() - @grace::interval
 				   and j.attempted_at > ` + logSince + `
 				   and not exists (
@@ -160,9 +162,8 @@ func deliveryChecks() []check {
 				with disagreeing as (
 				    select j.id, j.args, j.attempt, j.finalized_at, j.metadata->'output' as output
 				      from river_job j
-				     where j.kind = 'webhook_delivery'
+				     where ` + jobOfUser + `
 				       and j.state = 'discarded'
-				       and (@user::text = '' or j.args->>'user_id' = @user)
 				       and j.finalized_at < now() - @grace::interval
 				       and j.attempted_at > ` + logSince + `
 				       and not exists (
@@ -194,10 +195,9 @@ func deliveryChecks() []check {
 				            order by l.started_at desc
 				            limit 1) l on true
 				)
-				select f.args->>'delivery_id' as delivery_id, f.args->>'event_id' as event_id, f.args->>'user_id' as user_id,
-				       f.args->>'partner_id' as partner_id, f.attempt_id, f.finalized_at as at, f.problem
-				  from found f
-				 where f.problem is not null`,
+				select ` + idsOfJob + `, j.attempt_id, j.finalized_at as at, j.problem
+				  from found j
+				 where j.problem is not null`,
 		},
 		{
 			name:        "attempt_left_open",
@@ -239,13 +239,11 @@ func deliveryChecks() []check {
 			description: "A delivery counts as running for longer than any try may take: its worker died, and no other has taken it over.",
 			advice:      "Start a worker: it takes over what dead ones left.",
 			sql: `
-				select j.args->>'delivery_id' as delivery_id, j.args->>'event_id' as event_id, j.args->>'user_id' as user_id,
-				       j.args->>'partner_id' as partner_id, j.attempted_at as at,
+				select ` + idsOfJob + `, j.attempted_at as at,
 				       format('job %s is running on worker %s', j.id, j.attempted_by[array_upper(j.attempted_by, 1)]) as problem
 				  from river_job j
-				 where j.kind = 'webhook_delivery'
+				 where ` + jobOfUser + `
 				   and j.state = 'running'
-				   and (@user::text = '' or j.args->>'user_id' = @user)
 				   and (j.attempted_at < now() - @stuck::interval) is not false`,
 		},
 		{
@@ -254,13 +252,11 @@ func deliveryChecks() []check {
 			advice: "See whether workers run, whether the queue is paused (river_queue.paused_at), and in webhook-worker stats which partners answer " +
 				"slowly; raise MAX_CONCURRENT_DELIVERIES or start more workers.",
 			sql: `
-				select j.args->>'delivery_id' as delivery_id, j.args->>'event_id' as event_id, j.args->>'user_id' as user_id,
-				       j.args->>'partner_id' as partner_id, j.scheduled_at as at,
+				select ` + idsOfJob + `, j.scheduled_at as at,
 				       format('job %s is due and %s', j.id, j.state) as problem
 				  from river_job j
-				 where j.kind = 'webhook_delivery'
+				 where ` + jobOfUser + `
 				   and j.state in ('available', 'retryable', 'scheduled', 'pending')
-				   and (@user::text = '' or j.args->>'user_id' = @user)
 				   and j.scheduled_at < now() - @grace::interval`,
 		},
 	}

@@ -27,14 +27,13 @@ func schemaChecks() []check {
 			advice: "See whether a worker runs. Where another program shares River's tables and leads, its retention counts: give webhook-worker a " +
 				"schema of its own.",
 			sql: `
-				select j.args->>'delivery_id' as delivery_id, j.args->>'event_id' as event_id, j.args->>'user_id' as user_id,
-				       j.args->>'partner_id' as partner_id, j.finalized_at as at,
+				select ` + idsOfJob + `, j.finalized_at as at,
 				       format('job %s (%s) ended before its retention', j.id, j.state) as problem
 				  from (values ('completed'::river_job_state, now() - @completed::interval),
 				               ('discarded', now() - @dead_letters::interval),
 				               ('cancelled', now() - @cancelled::interval)) as kept (state, since)
 				  join river_job j on j.state = kept.state and j.finalized_at < kept.since - @cleaning_grace::interval
-				 where j.kind = 'webhook_delivery' and (@user::text = '' or j.args->>'user_id' = @user)`,
+				 where ` + jobOfUser,
 		},
 		{
 			name:        "event_not_removed",

@@ -257,7 +257,7 @@ func TestDoctorCountsWhatItDoesNotShow(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	partner := b.partner(t, user, "acme", nowhere, "*")
-	b.change(t, `
+	b.exec(t, `
 		insert into webhook_events (user_id, event_id, event_type, payload, partner_ids, delivery_ids, created_at)
 		select $1, 'e' || n, 'a', '{}', array[$2::uuid], array[gen_random_uuid()], now() - n * interval '1 minute' from generate_series(1, 30) as n`,
 		user, partner.ID)

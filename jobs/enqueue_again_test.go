@@ -28,8 +28,7 @@ func TestEnqueueAgainReturnsTheFirstDeliveries(t *testing.T) {
 
 	_, err := b.store.Delete(t.Context(), user, "gone")
 	require.NoError(t, err)
-	_, err = b.pool.Exec(t.Context(), `delete from river_job where id = $1`, first[0].JobID)
-	require.NoError(t, err)
+	b.exec(t, `delete from river_job where id = $1`, first[0].JobID)
 	again := b.enqueue(t, completed("e1"))
 	require.Equal(t, jobs.Delivery{ID: first[0].ID, PartnerID: first[0].PartnerID, PartnerSlug: "acme"}, again[0])
 	require.Equal(t, jobs.Delivery{ID: first[1].ID, PartnerID: gone.ID, JobID: first[1].JobID}, again[1])

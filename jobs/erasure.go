@@ -56,7 +56,7 @@ func (d *Deliveries) EraseUser(ctx context.Context, userID string, waiting func(
 	if e.Deliveries, err = d.eraseDeliveries(ctx, userID, waiting); err != nil {
 		return &e, fmt.Errorf("removing the deliveries of user %q: %w", userID, err)
 	}
-	e.Events, err = d.eraseBatches(ctx, `
+	e.Events, err = deleteBatches(ctx, d.pool, `
 		delete from webhook_events
 		 where user_id = $1 and event_id in (select event_id from webhook_events where user_id = $1 limit $2)`, userID)
 	if err != nil {
@@ -102,11 +102,7 @@ func (d *Deliveries) await(ctx context.Context, waiting func(), look func() (boo
 
 // eraseAttempts goes through the log once, a partition in a transaction: no index leads to a user's attempts.
 func (d *Deliveries) eraseAttempts(ctx context.Context, userID string) (int64, error) {
-	rows, err := d.pool.Query(ctx, `select partition::text from webhook_delivery_log_partitions`)
-	if err != nil {
-		return 0, err
-	}
-	partitions, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	partitions, err := collect(ctx, d.pool, pgx.RowTo[string], `select partition::text from webhook_delivery_log_partitions`)
 	if err != nil {
 		return 0, err
 	}
@@ -126,7 +122,7 @@ func (d *Deliveries) eraseAttempts(ctx context.Context, userID string) (int64, e
 func (d *Deliveries) eraseDeliveries(ctx context.Context, userID string, waiting func(what string)) (int64, error) {
 	var erased int64
 	err := d.await(ctx, func() { waiting("tries that are under way") }, func() (bool, error) {
-		count, err := d.eraseBatches(ctx, `
+		count, err := deleteBatches(ctx, d.pool, `
 			delete from river_job
 			 where id in (select id from river_job
 			               where kind = 'webhook_delivery' and args->>'user_id' = $1 and state <> 'running'
@@ -141,16 +137,4 @@ func (d *Deliveries) eraseDeliveries(ctx context.Context, userID string, waiting
 		return !left, err
 	})
 	return erased, err
-}
-
-// eraseBatches repeats a statement until it finds no full batch, and counts the rows.
-func (d *Deliveries) eraseBatches(ctx context.Context, statement, userID string) (int64, error) {
-	var erased int64
-	for {
-		tag, err := d.pool.Exec(ctx, statement, userID, retentionBatch)
-		erased += tag.RowsAffected()
-		if err != nil || tag.RowsAffected() < retentionBatch {
-			return erased, err
-		}
-	}
 }

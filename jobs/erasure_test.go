@@ -24,16 +24,14 @@ func TestEraseUser(t *testing.T) {
 	b.partner(t, user, "fast", newEndpoint(t, status(http.StatusOK)).URL, "*")
 	b.partner(t, user, "slow", slow.URL, "*")
 	b.partner(t, "other", "fast", newEndpoint(t, status(http.StatusOK)).URL, "*")
-	_, err := b.pool.Exec(t.Context(), `insert into webhook_role_users values ('app', $1), ('app', 'other')`, user)
-	require.NoError(t, err)
+	b.exec(t, `insert into webhook_role_users values ('app', $1), ('app', 'other')`, user)
 	b.run(t, nil)
 	b.enqueue(t, completed("e1"))
 	b.enqueue(t, &jobs.Event{ID: "e1", UserID: "other", Type: "call.completed", Payload: []byte(`{}`)})
 	<-arrived
 	require.Eventually(t, func() bool { return b.count(t, "webhook_delivery_queue where status = 'delivered'") == 2 }, waitFor, look)
 
-	deliveries, err := jobs.NewDeliveries(t.Context(), b.pool)
-	require.NoError(t, err)
+	deliveries := b.operator(t)
 	counted, err := deliveries.CountUser(t.Context(), user)
 	require.NoError(t, err)
 	require.Equal(t, &jobs.Erasure{Partners: 2, Deliveries: 2, Events: 1, Attempts: 2}, counted)

@@ -56,11 +56,11 @@ func sendWithin(t *testing.T, timeout time.Duration) func(*jobs.RunnerConfig) {
 	t.Cleanup(sender.Close)
 	return func(cfg *jobs.RunnerConfig) {
 		cfg.Sender = sender
-		cfg.ClientID += "-" + uuid.NewString()
+		cfg.Name += "-" + uuid.NewString()
 		cfg.PollInterval = 50 * time.Millisecond // retries are no concern of this test
 		cfg.Timeout = timeout + time.Minute
 		cfg.ShutdownTimeout = 10 * time.Millisecond
-		cfg.Retention = jobs.Retention{Completed: -1, DeadLetters: -1, Cancelled: -1, Events: -1, Attempts: -1}
+		forEver(cfg)
 	}
 }
 
@@ -144,9 +144,7 @@ func (s *scene) sendAll(t *testing.T, slug string, status jobs.Status, n int) []
 
 func (s *scene) cancel(t *testing.T, delivery jobs.Delivery) {
 	t.Helper()
-	deliveries, err := jobs.NewDeliveries(t.Context(), s.pool)
-	require.NoError(t, err)
-	_, err = deliveries.Cancel(t.Context(), user, delivery.ID, "a person", true)
+	_, err := s.operator(t).Cancel(t.Context(), user, delivery.ID, "a person", true)
 	require.NoError(t, err)
 	s.becomes(t, delivery, jobs.StatusCancelled)
 }

@@ -70,7 +70,7 @@ func (w *retentionWorker) removeAttempts(ctx context.Context) (int64, error) {
 	if w.retention.Attempts < 0 {
 		return 0, nil
 	}
-	rows, err := w.pool.Query(ctx, `
+	partitions, err := collect(ctx, w.pool, pgx.RowTo[string], `
 		select partition::text
 		  from webhook_delivery_log_partitions
 		 where begins_at is null or ($2 and begins_at < now() - $1::interval)`,
@@ -78,28 +78,19 @@ func (w *retentionWorker) removeAttempts(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading the partitions of webhook_delivery_log: %w", err)
 	}
-	partitions, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return 0, fmt.Errorf("reading the partitions of webhook_delivery_log: %w", err)
-	}
 	var removed int64
 	for _, partition := range partitions { // their names come quoted as they need it
-		for {
-			tag, err := w.pool.Exec(ctx, `
-				delete from `+partition+`
-				 where (started_at, attempt_id) in (
-				       select started_at, attempt_id
-				         from `+partition+`
-				        where started_at < now() - $1::interval
-				        order by started_at
-				        limit $2)`, w.retention.Attempts, retentionBatch)
-			if err != nil {
-				return removed, fmt.Errorf("removing old attempts: %w", err)
-			}
-			removed += tag.RowsAffected()
-			if tag.RowsAffected() < retentionBatch {
-				break
-			}
+		count, err := deleteBatches(ctx, w.pool, `
+			delete from `+partition+`
+			 where (started_at, attempt_id) in (
+			       select started_at, attempt_id
+			         from `+partition+`
+			        where started_at < now() - $1::interval
+			        order by started_at
+			        limit $2)`, w.retention.Attempts)
+		removed += count
+		if err != nil {
+			return removed, fmt.Errorf("removing old attempts: %w", err)
 		}
 	}
 	return removed, nil

@@ -133,16 +133,12 @@ func (d *Deliveries) CountReplay(ctx context.Context, replay *Replay) ([]ReplayC
 	statement, where := r.selection()
 	var counts []ReplayCount
 	err = readMuch(ctx, d.pool, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `
+		counts, err = collect(ctx, tx, pgx.RowToStructByPos[ReplayCount], `
 			with counted as (select user_id, partner_id, count(*) as count from (`+statement+`) as selected group by user_id, partner_id)
 			select c.user_id, c.partner_id, p.partner_slug, c.count
 			  from counted c
 			  left join partner_webhooks p on p.user_id = c.user_id and p.id = c.partner_id
 			 order by c.count desc, c.user_id, p.partner_slug`, where.args...)
-		if err != nil {
-			return err
-		}
-		counts, err = pgx.CollectRows(rows, pgx.RowToStructByPos[ReplayCount])
 		return err
 	})
 	if err != nil {

@@ -154,7 +154,7 @@ func TestRetentionLeavesWhatIsBeingReplayed(t *testing.T) {
 			require.NoError(t, tx.Rollback(t.Context()))
 			require.NoError(t, stop())
 			b.exec(t, `delete from river_job`)
-			b.run(t, func(cfg *jobs.RunnerConfig) { eventsAreOld(cfg); cfg.ClientID = "the next" })
+			b.run(t, func(cfg *jobs.RunnerConfig) { eventsAreOld(cfg); cfg.Name = "the next" })
 			require.Eventually(t, func() bool { return b.retentionHasRun(t) }, waitFor, look)
 			require.Empty(t, b.hasEvent(t), "the next run takes it")
 			require.Equal(t, jobs.EventRemoved, b.replay(t, ids[1]))

@@ -27,13 +27,11 @@ func (r *replayer) page(ctx context.Context, last *candidate) ([]candidate, erro
 		after.add(`(created_at, user_id, event_id, partner_id) > ($?, `+
 			after.arg(last.UserID)+`, `+after.arg(last.EventID)+`, `+after.arg(last.PartnerID)+`)`, last.CreatedAt)
 	}
-	rows, err := r.pool.Query(ctx, `select created_at, user_id, event_id, partner_id, delivery_id from (`+statement+`) as selected`+after.where()+`
+	statement = `
+		select created_at, user_id, event_id, partner_id, delivery_id from (` + statement + `) as selected` + after.where() + `
 		 order by created_at, user_id, event_id, partner_id
-		 limit `+after.arg(replayPage), after.args...)
-	if err != nil {
-		return nil, fmt.Errorf("looking for what to replay: %w", err)
-	}
-	page, err := pgx.CollectRows(rows, pgx.RowToStructByPos[candidate])
+		 limit ` + after.arg(replayPage)
+	page, err := collect(ctx, r.pool, pgx.RowToStructByPos[candidate], statement, after.args...)
 	if err != nil {
 		return nil, fmt.Errorf("looking for what to replay: %w", err)
 	}
@@ -146,11 +144,7 @@ func recoverTx(ctx context.Context, tx pgx.Tx, part []candidate) ([]ReplayResult
 // results runs a statement that returns one result for each delivery. Ids go as texts, which every way of
 // sending a statement can encode.
 func results(ctx context.Context, tx pgx.Tx, statement string, args ...any) ([]ReplayResult, error) {
-	rows, err := tx.Query(ctx, statement, args...)
-	if err != nil {
-		return nil, fmt.Errorf("replaying: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowTo[ReplayResult])
+	list, err := collect(ctx, tx, pgx.RowTo[ReplayResult], statement, args...)
 	if err != nil {
 		return nil, fmt.Errorf("replaying: %w", err)
 	}

@@ -119,11 +119,10 @@ func (w *retentionWorker) removeEvents(ctx context.Context) (int64, error) {
 	for {
 		var batch []oldEvent
 		err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
-			rows, err := tx.Query(ctx, lockOldEvents, w.retention.Events, last.CreatedAt, last.UserID, last.EventID, retentionBatch)
-			if err != nil {
-				return err
-			}
-			if batch, err = pgx.CollectRows(rows, pgx.RowToStructByPos[oldEvent]); err != nil || len(batch) == 0 {
+			var err error
+			batch, err = collect(ctx, tx, pgx.RowToStructByPos[oldEvent], lockOldEvents,
+				w.retention.Events, last.CreatedAt, last.UserID, last.EventID, retentionBatch)
+			if err != nil || len(batch) == 0 {
 				return err
 			}
 			users, events := make([]string, len(batch)), make([]string, len(batch))
@@ -141,5 +140,18 @@ func (w *retentionWorker) removeEvents(ctx context.Context) (int64, error) {
 			return removed, nil
 		}
 		last = batch[len(batch)-1]
+	}
+}
+
+// deleteBatches repeats a statement, which deletes what the argument says, $2 rows at most, until it finds no
+// full batch, and counts the rows.
+func deleteBatches(ctx context.Context, pool *pgxpool.Pool, statement string, arg any) (int64, error) {
+	var deleted int64
+	for {
+		tag, err := pool.Exec(ctx, statement, arg, retentionBatch)
+		deleted += tag.RowsAffected()
+		if err != nil || tag.RowsAffected() < retentionBatch {
+			return deleted, err
+		}
 	}
 }

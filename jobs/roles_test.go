@@ -105,8 +105,7 @@ func TestRoleActsForItsUsers(t *testing.T) {
 	require.Equal(t, 7, b.count(t, "river_job"))
 	require.Equal(t, 7, b.count(t, "webhook_events"))
 
-	_, err = b.pool.Exec(t.Context(), `delete from webhook_role_users where user_id = 'ben'`)
-	require.NoError(t, err)
+	b.exec(t, `delete from webhook_role_users where user_id = 'ben'`)
 	requireDenied(t, app, eventFor, "ben")
 	requireDelivered(t, app, eventFor, "anna")
 }
@@ -123,8 +122,7 @@ func TestRoleActsForNobodyElseWhateverItSets(t *testing.T) {
 	enter(t, b.pool, group, "carl")
 	enter(t, b.pool, "webhook_app", "carl")
 	role, app := newApplication(t, b.pool, "anna")
-	_, err := b.pool.Exec(t.Context(), "grant "+group+" to "+role)
-	require.NoError(t, err)
+	b.exec(t, "grant "+group+" to "+role)
 	quoted := pgx.Identifier{owner}.Sanitize()
 
 	const ownTable = `
@@ -212,11 +210,9 @@ func TestRoleNeedsToBeGrantedWebhookApp(t *testing.T) {
 	enter(t, b.pool, name, "anna", "*")
 	requireDenied(t, stranger, eventFor, "anna")
 	requireDenied(t, stranger, outcomeFor, "anna")
-	_, err := b.pool.Exec(t.Context(), "grant webhook_app to "+name)
-	require.NoError(t, err)
+	b.exec(t, "grant webhook_app to "+name)
 	requireDelivered(t, stranger, eventFor, "anna")
-	_, err = b.pool.Exec(t.Context(), "revoke webhook_app from "+name)
-	require.NoError(t, err)
+	b.exec(t, "revoke webhook_app from "+name)
 	requireDenied(t, stranger, eventFor, "anna")
 }
 

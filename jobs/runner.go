@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/epicvoice/webhook-worker/partners"
 )
@@ -42,9 +43,15 @@ type RunnerConfig struct {
 	Sender *partners.Sender
 	Logger *slog.Logger
 
-	// ClientID names this process among all workers, at most 100 characters; no other process may ever
-	// have it.
-	ClientID string
+	// DirectConn is how to reach the same database for the connection that shows that this process lives. It
+	// must not go through a pooler that shares sessions.
+	DirectConn *pgx.ConnConfig
+	// Disconnect breaks all connections of the pools, when nothing is heard through them any more. Nil: they
+	// have to notice by themselves.
+	Disconnect func()
+
+	// Name is this worker's among those of its time, such as host and instance: the start of its client ids.
+	Name string
 
 	Schedule         RetrySchedule
 	MaxConcurrent    int           // deliveries under way at once
@@ -54,34 +61,40 @@ type RunnerConfig struct {
 	LogAttempts      bool          // whether attempts go to webhook_delivery_log
 	AttemptBatchSize int           // most rows in one statement of that log
 	Retention        Retention
+	Now              func() time.Time // nil: time.Now
 
 	// RescueAfter is the least time that any job, another program's too, runs before it counts as stuck.
 	RescueAfter time.Duration
 }
 
-// Runner works deliveries: River, the attempt log, and what wakes River in time.
+// Runner works deliveries: River, the attempt log, what wakes River in time, and what gives back the
+// deliveries of dead workers.
 type Runner struct {
-	cfg    *RunnerConfig
-	client *river.Client[pgx.Tx]
-	log    *AttemptLog // nil: attempts are not recorded
+	cfg      *RunnerConfig
+	log      *AttemptLog // nil: attempts are not recorded
+	liveness *liveness
+	inFlight *inFlight
+	ready    readiness
 }
 
 // NewRunner makes a Runner. Nothing happens before [Runner.Run].
 func NewRunner(cfg *RunnerConfig) (*Runner, error) {
-	runner := &Runner{cfg: cfg}
+	runner := &Runner{cfg: cfg, liveness: newLiveness(cfg.DirectConn), inFlight: newInFlight()}
+	runner.ready.set(errStarting)
+	if _, err := runner.newClient(newClientID(cfg.Name, time.Now())); err != nil {
+		return nil, err
+	}
 	if cfg.LogAttempts {
 		runner.log = NewAttemptLog(&AttemptLogConfig{Pool: cfg.RiverPool, Logger: cfg.Logger, BatchSize: cfg.AttemptBatchSize})
 	}
-	client, err := runner.newClient()
-	if err != nil {
-		return nil, errors.Join(err, runner.closeLog())
-	}
-	runner.client = client
 	return runner, nil
 }
 
-// newClient makes the River client with its workers and queues.
-func (r *Runner) newClient() (*river.Client[pgx.Tx], error) {
+// Ready is nil while the runner takes deliveries, and else says why it does not.
+func (r *Runner) Ready() error { return r.ready.get() }
+
+// newClient makes a River client with its workers and queues.
+func (r *Runner) newClient(id string) (*river.Client[pgx.Tx], error) {
 	cfg := r.cfg
 	worker := NewDeliveryWorker(&DeliveryWorkerConfig{
 		Pool:     cfg.Pool,
@@ -91,7 +104,8 @@ func (r *Runner) newClient() (*river.Client[pgx.Tx], error) {
 		Logger:   cfg.Logger,
 		Schedule: cfg.Schedule,
 		Timeout:  cfg.Timeout,
-		ClientID: cfg.ClientID,
+		ClientID: id,
+		Now:      cfg.Now,
 	})
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, worker); err != nil {
@@ -107,10 +121,13 @@ func (r *Runner) newClient() (*river.Client[pgx.Tx], error) {
 		return nil, fmt.Errorf("registering the settlement worker: %w", err)
 	}
 	client, err := river.NewClient(riverpgxv5.New(cfg.RiverPool), &river.Config{
-		ID:                          cfg.ClientID,
+		ID:                          id,
 		Schema:                      cfg.RiverSchema,
 		Logger:                      riverLogger(cfg.Logger),
 		Workers:                     workers,
+		Middleware:                  []rivertype.Middleware{r.inFlight},
+		ErrorHandler:                &undecodable{worker},
+		RetryPolicy:                 &undecodable{worker},
 		JobTimeout:                  jobTimeout,
 		RescueStuckJobsAfter:        stuckAfter,
 		FetchCooldown:               fetchCooldown,
@@ -132,45 +149,60 @@ func (r *Runner) newClient() (*river.Client[pgx.Tx], error) {
 
 // Run works deliveries until ctx ends, and then drains: nothing new is fetched, running deliveries get
 // ShutdownTimeout to finish, the rest are cancelled and given back with their try, and the attempt log is
-// written out.
+// written out. It returns an error if the database can't be reached at the start; later it waits for it.
 func (r *Runner) Run(ctx context.Context) error {
 	logger := r.cfg.Logger
-	if err := r.client.Start(context.WithoutCancel(ctx)); err != nil {
-		return errors.Join(fmt.Errorf("starting River: %w", err), r.closeLog()) //nolint:contextcheck // it has a bound of its own
+	lasting := context.WithoutCancel(ctx)
+	first, err := r.open(lasting, firstGrace)
+	if err != nil {
+		return errors.Join(err, r.closeLog()) //nolint:contextcheck // it has a bound of its own
 	}
 	logger.InfoContext(ctx, "worker started",
-		slog.String("client_id", r.cfg.ClientID), slog.Int("max_concurrent_deliveries", r.cfg.MaxConcurrent))
+		slog.String("client_id", first.client.ID()), slog.Int("max_concurrent_deliveries", r.cfg.MaxConcurrent))
 
 	watcher := &dueWatcher{pool: r.cfg.RiverPool, logger: logger}
-	watchCtx, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	watchCtx, stopWatching := context.WithCancel(lasting)
 	var watching sync.WaitGroup
 	watching.Go(func() { watcher.run(watchCtx) })
 
-	<-ctx.Done()
+	drainCtx, giveUp := context.WithCancel(lasting)
+	last, earlier := r.serve(ctx, drainCtx, first)
+
+	r.ready.set(errStopping)
 	logger.InfoContext(ctx, "worker stopping", slog.Duration("shutdown_timeout", r.cfg.ShutdownTimeout))
 	start := time.Now()
-	cancelled, err := r.stopRiver() //nolint:contextcheck // ctx has ended: stopping has bounds of its own
+	underWay, doneBefore, stoppedBefore := r.inFlight.counts()
+	err = r.drain(last, earlier, giveUp) //nolint:contextcheck // ctx has ended: stopping has bounds of its own
 	stopWatching()
 	watching.Wait()
 	err = errors.Join(err, r.closeLog()) //nolint:contextcheck // as above
+	r.liveness.disconnect()              //nolint:contextcheck // as above
+	_, done, stopped := r.inFlight.counts()
 	logger.InfoContext(ctx, "worker stopped",
-		slog.Bool("all_finished", !cancelled), slog.Duration("took", time.Since(start).Round(time.Millisecond)))
+		slog.Int("under_way", underWay), slog.Int("finished", done-doneBefore), slog.Int("given_back", stopped-stoppedBefore),
+		slog.Duration("took", time.Since(start).Round(time.Millisecond)))
 	return err
 }
 
-// stopRiver drains, and says whether deliveries had to be cancelled.
-func (r *Runner) stopRiver() (bool, error) {
-	drain, cancel := context.WithTimeout(context.Background(), r.cfg.ShutdownTimeout)
-	defer cancel()
-	if err := r.client.Stop(drain); err == nil {
-		return false, nil
+// drain stops all sessions: what runs may finish, and is cancelled and given back after ShutdownTimeout.
+func (r *Runner) drain(last *session, earlier *sync.WaitGroup, giveUp context.CancelFunc) error {
+	timeout := time.AfterFunc(r.cfg.ShutdownTimeout, giveUp)
+	defer timeout.Stop()
+	defer giveUp()
+	var err error
+	if last != nil {
+		err = last.stop(r.cfg.ShutdownTimeout)
 	}
-	hard, cancelHard := context.WithTimeout(context.Background(), cancelTimeout)
-	defer cancelHard()
-	if err := r.client.StopAndCancel(hard); err != nil {
-		return true, fmt.Errorf("stopping River: %w", err)
+	earlier.Wait()
+	if _, _, stopped := r.inFlight.counts(); stopped > 0 {
+		// River makes them available and tells nobody.
+		bounded, cancel := context.WithTimeout(context.Background(), cancelTimeout)
+		defer cancel()
+		if _, notifyErr := r.cfg.RiverPool.Exec(bounded, `select `+wakeWorkers); notifyErr != nil {
+			r.cfg.Logger.WarnContext(bounded, "other workers not woken", slog.String("error", notifyErr.Error()))
+		}
 	}
-	return true, nil
+	return err
 }
 
 func (r *Runner) closeLog() error {

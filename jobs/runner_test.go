@@ -27,7 +27,8 @@ func (b *testBundle) run(t *testing.T, change func(*jobs.RunnerConfig)) (stop fu
 		Store:            b.store,
 		Sender:           b.sender,
 		Logger:           b.logger,
-		ClientID:         "runner-" + t.Name(),
+		DirectConn:       riverPool.Config().ConnConfig,
+		Name:             "runner-" + t.Name(),
 		Schedule:         jobs.RetrySchedule{BaseDelay: 20 * time.Millisecond, MaxDelay: time.Hour},
 		MaxConcurrent:    20,
 		PollInterval:     time.Minute, // whatever is in time was woken
@@ -79,7 +80,7 @@ func TestRunnerDeliversEachOnce(t *testing.T) {
 	b.partner(t, user, "one", e.URL, "*")
 	b.partner(t, user, "two", e.URL, "*")
 	for i := range 3 {
-		b.run(t, func(cfg *jobs.RunnerConfig) { cfg.ClientID += string(rune('a' + i)) })
+		b.run(t, func(cfg *jobs.RunnerConfig) { cfg.Name += string(rune('a' + i)) })
 	}
 	const events = 100
 	var group sync.WaitGroup
@@ -286,7 +287,7 @@ func TestRunnerGivesBackWhatDoesNotFinish(t *testing.T) {
 	require.Equal(t, jobs.OutcomeLost, attempts[0].Outcome)
 	require.Equal(t, "shutdown", string(*attempts[0].ErrorKind))
 
-	b.run(t, func(cfg *jobs.RunnerConfig) { cfg.ClientID = "the next" })
+	b.run(t, func(cfg *jobs.RunnerConfig) { cfg.Name = "the next" })
 	<-arrived
 }
 
@@ -353,12 +354,12 @@ func TestRunnerWithoutAttemptLog(t *testing.T) {
 	require.Zero(t, b.count(t, "webhook_delivery_log"))
 }
 
-func TestRunnerRefusesABadClientID(t *testing.T) {
+func TestRunnerRefusesWhatRiverDoes(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	_, err := jobs.NewRunner(&jobs.RunnerConfig{
-		Pool: b.pool, RiverPool: b.pool, Logger: b.logger, ClientID: string(make([]byte, 101)), LogAttempts: true, AttemptBatchSize: 1,
-		MaxConcurrent: 1, PollInterval: time.Second, Timeout: time.Second,
+		Pool: b.pool, RiverPool: b.pool, Logger: b.logger, Name: t.Name(), LogAttempts: true, AttemptBatchSize: 1,
+		MaxConcurrent: 10_001, PollInterval: time.Second, Timeout: time.Second,
 	})
 	require.ErrorContains(t, err, "making the River client")
 }

@@ -39,17 +39,14 @@ func (f *StatsFilter) ofHour() *conditions {
 
 // readAllStatuses reads how all deliveries stand.
 func (s *Stats) readAllStatuses(ctx context.Context, tx pgx.Tx, _ *StatsFilter) error {
-	rows, err := tx.Query(ctx, `
-		select status, count, due, extract(epoch from oldest_age)::double precision, last_hour, success_rate, p50_ms, p95_ms
-		  from get_webhook_queue_stats()`)
-	if err != nil {
-		return err
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[struct {
+	type row struct {
 		StatusStats
 
 		SuccessRate, P50MS, P95MS *float64
-	}])
+	}
+	list, err := collect(ctx, tx, pgx.RowToStructByPos[row], `
+		select status, count, due, extract(epoch from oldest_age)::double precision, last_hour, success_rate, p50_ms, p95_ms
+		  from get_webhook_queue_stats()`)
 	if err != nil {
 		return err
 	}
@@ -79,7 +76,8 @@ func (s *Stats) readStatuses(ctx context.Context, tx pgx.Tx, filter *StatsFilter
 		return fmt.Errorf("%w: %s", partners.ErrNotFound, filter.PartnerSlug)
 	}
 	where := filter.ofQueue()
-	rows, err := tx.Query(ctx, `
+	var err error
+	s.Statuses, err = collect(ctx, tx, pgx.RowToStructByPos[StatusStats], `
 		with queued as (
 		    select q.status, count(*) as count, count(*) filter (where q.next_attempt_at <= now()) as due,
 		           min(case when q.status <> 'pending' then q."updatedAt" when q.next_attempt_at <= now() then q.next_attempt_at else q."createdAt" end) as since,
@@ -98,10 +96,6 @@ func (s *Stats) readStatuses(ctx context.Context, tx pgx.Tx, filter *StatsFilter
 		  from unnest(array['pending', 'processing', 'failed', 'dead_letter', 'cancelled']) with ordinality as s (status, place)
 		  left join queued q using (status)
 		 order by s.place`, where.args...)
-	if err != nil {
-		return err
-	}
-	s.Statuses, err = pgx.CollectRows(rows, pgx.RowToStructByPos[StatusStats])
 	return err
 }
 
@@ -125,7 +119,9 @@ func (s *Stats) readDurations(ctx context.Context, tx pgx.Tx, filter *StatsFilte
 func (s *Stats) readPartners(ctx context.Context, tx pgx.Tx, filter *StatsFilter) error {
 	where := filter.ofQueue()
 	where.all = append(where.all, `q.status in ('failed', 'dead_letter')`)
-	rows, err := tx.Query(ctx, `
+	limit := where.arg(statsRows)
+	var err error
+	s.Partners, err = collect(ctx, tx, pgx.RowToStructByPos[PartnerStats], `
 		with dead as (
 		    select q.partner_id, max(q."userId") as user_id,
 		           count(*) filter (where q.status = 'dead_letter') as dead_letters,
@@ -134,7 +130,7 @@ func (s *Stats) readPartners(ctx context.Context, tx pgx.Tx, filter *StatsFilter
 		     group by q.partner_id
 		    having count(*) filter (where q.status = 'dead_letter') > 0
 		     order by dead_letters desc, failed desc, user_id, q.partner_id
-		     limit `+where.arg(statsRows)+`
+		     limit `+limit+`
 		), attempts as (
 		    select l.partner_id, count(*) as attempts, count(*) filter (where l.outcome = 'delivered') as delivered
 		      from webhook_delivery_log l`+(&StatsFilter{}).ofHour().where()+`
@@ -147,10 +143,6 @@ func (s *Stats) readPartners(ctx context.Context, tx pgx.Tx, filter *StatsFilter
 		  left join partner_webhooks p on p.user_id = d.user_id and p.id::text = d.partner_id
 		  left join attempts a on a.partner_id::text = d.partner_id
 		 order by d.dead_letters desc, d.failed desc, d.user_id, p.partner_slug`, where.args...)
-	if err != nil {
-		return err
-	}
-	s.Partners, err = pgx.CollectRows(rows, pgx.RowToStructByPos[PartnerStats])
 	return err
 }
 
@@ -161,15 +153,11 @@ func (s *Stats) readAttempts(ctx context.Context, tx pgx.Tx, filter *StatsFilter
 		return err
 	}
 	where := filter.ofHour()
-	rows, err := tx.Query(ctx, `
+	counts, err := collect(ctx, tx, pgx.RowToStructByPos[attemptCount], `
 		select date_trunc('minute', l.started_at), l.outcome, l.response_status, l.error_kind, count(*), max(l.error collate "C")
 		  from webhook_delivery_log l`+where.where()+`
 		 group by 1, 2, 3, 4
 		 order by 1 desc, 5 desc, 3, 4`, where.args...)
-	if err != nil {
-		return err
-	}
-	counts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[attemptCount])
 	if err != nil {
 		return err
 	}

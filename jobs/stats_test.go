@@ -170,8 +170,7 @@ func TestStatsListTheWorstPartners(t *testing.T) {
 			b.enqueue(t, event)
 		}
 	}
-	_, err := b.pool.Exec(t.Context(), `update river_job set state = 'discarded', finalized_at = now(), attempt = 6`)
-	require.NoError(t, err)
+	b.exec(t, `update river_job set state = 'discarded', finalized_at = now(), attempt = 6`)
 	list := b.stats(t, jobs.StatsFilter{}).Partners
 	require.Len(t, list, 10)
 	for i, partner := range list {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"github.com/google/uuid"
@@ -95,7 +96,17 @@ func (w *DeliveryWorker) NextRetry(job *river.Job[DeliveryArgs]) time.Time {
 
 // Work makes one try of a delivery. A nil error completes the job, a cancel error ends it, a snooze
 // repeats it without using a try, and any other error uses one.
-func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs]) error {
+func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs]) (err error) {
+	attempt := w.newAttempt(job)
+	opened := false
+	defer func() {
+		if fault := recover(); fault != nil {
+			w.logger.ErrorContext(ctx, "panic in a delivery", slog.String("delivery_id", job.Args.DeliveryID.String()),
+				slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
+			verdict := &Verdict{Outcome: OutcomeFailed, ErrorKind: partners.KindInternal, Error: "webhook-worker failed: its log says more"}
+			err = w.conclude(ctx, job, attempt, verdict, nil, opened, false)
+		}
+	}()
 	preparing, cancel := context.WithTimeout(ctx, prepareTimeout)
 	defer cancel()
 	task, err := w.load(preparing, job)
@@ -105,9 +116,8 @@ func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs])
 	if task.held > 0 {
 		return river.JobSnooze(task.held)
 	}
-	attempt := w.newAttempt(job)
 	if task.obstacle != nil {
-		return w.conclude(ctx, job, attempt, task.obstacle, nil, task.final)
+		return w.conclude(ctx, job, attempt, task.obstacle, nil, opened, task.final)
 	}
 
 	attempt.URL = &task.partner.URL
@@ -116,6 +126,7 @@ func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs])
 			return w.putOff(ctx, job, err)
 		}
 	}
+	opened = true
 	sending, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	response := w.sender.Send(sending, &partners.Request{
@@ -137,7 +148,7 @@ func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs])
 		verdict.Error = "cancelled by hand before the answer"
 	}
 	job.Args.retryAfter = verdict.RetryAfter
-	return w.conclude(ctx, job, attempt, &verdict, response, final)
+	return w.conclude(ctx, job, attempt, &verdict, response, opened, final)
 }
 
 func (w *DeliveryWorker) newAttempt(job *river.Job[DeliveryArgs]) *Attempt {
@@ -174,7 +185,7 @@ type jobOutput struct {
 // conclude puts the verdict on record, in the job, the audit log and the process's log, and returns what
 // it means to River.
 func (w *DeliveryWorker) conclude(
-	ctx context.Context, job *river.Job[DeliveryArgs], attempt *Attempt, verdict *Verdict, response *partners.Response, final bool,
+	ctx context.Context, job *river.Job[DeliveryArgs], attempt *Attempt, verdict *Verdict, response *partners.Response, opened, final bool,
 ) error {
 	attempt.finish(verdict, response)
 	if err := river.RecordOutput(ctx, jobOutput{
@@ -185,7 +196,7 @@ func (w *DeliveryWorker) conclude(
 	}); err != nil {
 		return fmt.Errorf("recording the outcome on the job: %w", err)
 	}
-	w.record(ctx, attempt, response != nil)
+	w.record(ctx, attempt, opened)
 	w.report(ctx, job, attempt, final)
 
 	switch {
@@ -257,7 +268,7 @@ func (w *DeliveryWorker) report(ctx context.Context, job *river.Job[DeliveryArgs
 func (w *DeliveryWorker) putOff(ctx context.Context, job *river.Job[DeliveryArgs], why error) error {
 	if errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely) {
 		verdict := &Verdict{Outcome: OutcomeCancelled, ErrorKind: partners.KindInternal, Error: "cancelled by hand"}
-		return w.conclude(ctx, job, w.newAttempt(job), verdict, nil, true)
+		return w.conclude(ctx, job, w.newAttempt(job), verdict, nil, false, true)
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("stopped before the POST: %w", context.Canceled)

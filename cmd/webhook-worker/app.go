@@ -10,9 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/epicvoice/webhook-worker/internal/config"
@@ -20,14 +18,8 @@ import (
 	"github.com/epicvoice/webhook-worker/partners"
 )
 
-const (
-	// connectTimeout is how long the first connection to the database may take.
-	connectTimeout = 10 * time.Second
-	// applicationName is how the program's connections show in pg_stat_activity.
-	applicationName = "webhook-worker"
-	// maxInput bounds what is read from files and stdin, above every limit of what they may hold.
-	maxInput = 1 << 20
-)
+// maxInput bounds what is read from files and stdin, above every limit of what they may hold.
+const maxInput = 1 << 20
 
 // given is the value of a flag that must not be empty if it is given: an unset shell variable must not widen
 // what a command looks at.
@@ -49,6 +41,7 @@ type app struct {
 	stdin   io.Reader
 	stdout  io.Writer
 	stderr  io.Writer
+	sockets *sockets
 }
 
 // config reads the environment.
@@ -84,58 +77,6 @@ func (a *app) logger(cfg *config.Config) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(a.stderr, options))
 	}
 	return slog.New(slog.NewTextHandler(a.stderr, options))
-}
-
-// connect opens a pool of at most maxConns connections (0: pgx's default) and sees that the database answers.
-func (a *app) connect(cfg *config.Config, maxConns int32) (*pgxpool.Pool, error) {
-	if err := cfg.RequireDatabase(); err != nil {
-		return nil, &usageError{err}
-	}
-	poolConfig, err := pgxpool.ParseConfig(string(cfg.DatabaseURL))
-	if err != nil {
-		return nil, &usageError{fmt.Errorf("DATABASE_URL is not valid: %w", err)}
-	}
-	if maxConns > 0 && !strings.Contains(string(cfg.DatabaseURL), "pool_max_conns") {
-		poolConfig.MaxConns = maxConns
-	}
-	if _, named := poolConfig.ConnConfig.RuntimeParams["application_name"]; !named {
-		poolConfig.ConnConfig.RuntimeParams["application_name"] = applicationName
-	}
-	pool, err := pgxpool.NewWithConfig(a.ctx, poolConfig)
-	if err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", cfg.DatabaseURL, err)
-	}
-	bounded, cancel := context.WithTimeout(a.ctx, connectTimeout)
-	defer cancel()
-	if err := pool.Ping(bounded); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("connecting to %s (DATABASE_URL): %w", cfg.DatabaseURL, rootCause(err))
-	}
-	return pool, nil
-}
-
-// rootCause drops the outer words of a connection error, which repeat the address of each try.
-func rootCause(err error) error {
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return fmt.Errorf("%s (SQLSTATE %s)", pgErr.Message, pgErr.Code)
-	}
-	for {
-		switch unwrapped := err.(type) { //nolint:errorlint // the wrapping itself is looked at
-		case interface{ Unwrap() error }:
-			if unwrapped.Unwrap() == nil {
-				return err
-			}
-			err = unwrapped.Unwrap()
-		case interface{ Unwrap() []error }:
-			list := unwrapped.Unwrap()
-			if len(list) == 0 {
-				return err
-			}
-			err = list[len(list)-1]
-		default:
-			return err
-		}
-	}
 }
 
 // withUnchecked reads the configuration, connects and runs use, whatever the schema is like.

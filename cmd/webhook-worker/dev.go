@@ -79,7 +79,7 @@ func (c *devCommand) Run(a *app) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, postgres.Stop()) }()
-		a.setDefault("DATABASE_URL", postgres.URL("postgres"))
+		a.environ = append(slices.Clone(a.environ), "DATABASE_URL="+postgres.URL("postgres"), "DATABASE_DIRECT_URL=")
 	}
 	dev, err := c.prepare(a)
 	if err != nil {

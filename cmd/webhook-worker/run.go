@@ -92,7 +92,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	if err != nil {
 		return fail(stderr, "", &usageError{fmt.Errorf("%w (see webhook-worker %s--help)", err, commandOf(err))})
 	}
-	app := &app{ctx: ctx, environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}
+	app := &app{ctx: ctx, environ: environ, stdin: stdin, stdout: stdout, stderr: stderr, sockets: &sockets{}}
 	if err := parsed.Run(app); err != nil && !stopped(ctx, parsed, err) {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			err = errors.New("interrupted")

@@ -1,29 +1,24 @@
 package main
 
 import (
-	"crypto/rand"
-	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/epicvoice/webhook-worker/internal/config"
+	"github.com/epicvoice/webhook-worker/internal/ops"
 	"github.com/epicvoice/webhook-worker/jobs"
 	"github.com/epicvoice/webhook-worker/migrations"
 	"github.com/epicvoice/webhook-worker/partners"
 )
 
 const (
-	// deliveryConns serve loads, riverConns River and the attempt log. Together they are what a worker takes
-	// of the server's max_connections.
+	// deliveryConns serve loads, riverConns River and the attempt log. Together with the connection that holds
+	// its locks they are what a worker takes of the server's max_connections.
 	deliveryConns = 6
 	riverConns    = 8
-
-	// maxClientID is the longest id that River takes, in bytes.
-	maxClientID = 100
 )
 
 type workCommand struct {
@@ -72,7 +67,7 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 	if err != nil {
 		return err
 	}
-	riverPool, err := a.connect(cfg, riverConns)
+	riverPool, err := a.connectDirect(cfg, riverConns)
 	if err != nil {
 		return err
 	}
@@ -87,16 +82,18 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 	defer sender.Close()
 
 	runner, err := jobs.NewRunner(&jobs.RunnerConfig{
-		Pool:      pool,
-		RiverPool: riverPool,
+		Pool:       pool,
+		RiverPool:  riverPool,
+		DirectConn: riverPool.Config().ConnConfig,
+		Disconnect: a.sockets.breakAll,
 
 		RiverSchema: schema,
 		RescueAfter: rescueAfter,
 
-		Store:    store,
-		Sender:   sender,
-		Logger:   logger,
-		ClientID: clientID(instance),
+		Store:  store,
+		Sender: sender,
+		Logger: logger,
+		Name:   workerName(instance),
 		Schedule: jobs.RetrySchedule{
 			BaseDelay: cfg.RetryBaseDelay.Std(),
 			MaxDelay:  cfg.RetryMaxDelay.Std(),
@@ -113,6 +110,11 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 	if err != nil {
 		return err
 	}
+	health, err := ops.NewHealth(a.ctx, cfg.HealthAddr, instance, runner.Ready)
+	if err != nil {
+		return err
+	}
+	defer health.Close()
 	return runner.Run(a.ctx)
 }
 
@@ -141,13 +143,11 @@ func rescueAfter(a *app, pool *pgxpool.Pool, logger *slog.Logger) (time.Duration
 	return time.Hour, nil // River's own default, so that we do no worse than another program
 }
 
-// clientID names this process among all there ever were: host, instance, start and a random part.
-func clientID(instance string) string {
+// workerName names this worker among those that run now: host and instance.
+func workerName(instance string) string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	suffix := fmt.Sprintf("-%s-%s", time.Now().UTC().Format("20060102T150405"), strings.ToLower(rand.Text()[:8]))
-	name := host + "-" + instance
-	return strings.ToValidUTF8(name[:min(len(name), maxClientID-len(suffix))], "") + suffix
+	return host + "-" + instance
 }

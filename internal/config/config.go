@@ -22,6 +22,7 @@ import (
 // `webhook-worker config`, the README's table and the errors are made from them.
 type Config struct {
 	DatabaseURL        DatabaseURL `env:"DATABASE_URL" help:"PostgreSQL connection string. Required by every command but dev, receive, keys and config."`
+	DatabaseDirectURL  DatabaseURL `env:"DATABASE_DIRECT_URL" help:"The same database around a connection pooler, for a worker's locks and LISTEN. Needed where DATABASE_URL goes through one."`
 	WorkerPollInterval Duration    `env:"WORKER_POLL_INTERVAL" default:"5" help:"How often a worker looks for due deliveries when nothing has woken it."`
 	WorkerBatchSize    int         `env:"WORKER_BATCH_SIZE" default:"200" help:"Most rows in one statement of the audit log (1 to 10000); its predecessor's default was 10."`
 	WorkerTimeout      Duration    `env:"WORKER_TIMEOUT" default:"30" help:"Time that one delivery may take, the database's part aside; not below HTTP_TIMEOUT."`
@@ -45,8 +46,9 @@ type Config struct {
 	RetentionEvents      Retention `env:"RETENTION_EVENTS" default:"90d" help:"How long events are kept; not below RETENTION_DEAD_LETTERS."`
 	RetentionAttempts    Retention `env:"RETENTION_ATTEMPTS" default:"90d" help:"How long rows of the audit log are kept."`
 
-	UIUser     string   `env:"WEBHOOK_UI_USER" help:"User name for the pages of serve."`
-	UIPassword Password `env:"WEBHOOK_UI_PASSWORD" help:"Password for the pages of serve."`
+	HealthAddr HealthAddr `env:"WORKER_HEALTH_ADDR" help:"Where a worker answers /healthz and /readyz: HOST:PORT, or unix:PATH; %i is the instance. Empty: nowhere."`
+	UIUser     string     `env:"WEBHOOK_UI_USER" help:"User name for the pages of serve."`
+	UIPassword Password   `env:"WEBHOOK_UI_PASSWORD" help:"Password for the pages of serve."`
 
 	LogLevel  LogLevel  `env:"LOG_LEVEL" default:"INFO" help:"DEBUG, INFO, WARNING or ERROR."`
 	LogFormat LogFormat `env:"LOG_FORMAT" default:"text" help:"text or json."`

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -167,6 +168,31 @@ func (u DatabaseURL) MarshalText() ([]byte, error) { return []byte(u.String()), 
 func (u DatabaseURL) GoString() string { return u.String() }
 
 func (u DatabaseURL) secret() {}
+
+// HealthAddr is an address to listen on, HOST:PORT or unix:PATH, in which %i stands for the worker's instance.
+type HealthAddr string
+
+// UnmarshalText refuses what is neither.
+func (h *HealthAddr) UnmarshalText(text []byte) error {
+	path, isPath := strings.CutPrefix(string(text), "unix:")
+	if _, _, err := net.SplitHostPort(string(text)); isPath && path == "" || !isPath && err != nil {
+		return errors.New("it must be HOST:PORT, such as 127.0.0.1:909%i, or unix:PATH, such as unix:/run/webhook-worker/%i.sock")
+	}
+	*h = HealthAddr(text)
+	return nil
+}
+
+// Of is the network and address for an instance; both empty if nothing is to listen.
+func (h HealthAddr) Of(instance string) (network, address string) {
+	address = strings.ReplaceAll(string(h), "%i", instance)
+	if path, isPath := strings.CutPrefix(address, "unix:"); isPath {
+		return "unix", path
+	}
+	if address == "" {
+		return "", ""
+	}
+	return "tcp", address
+}
 
 // Networks is a list of address ranges.
 type Networks []netip.Prefix

@@ -75,15 +75,16 @@ func NewServer(ctx context.Context, cfg *Config) (*Server, error) {
 
 	mux := http.NewServeMux()
 	mux.Handle("/", withCredentials(cfg, http.NewCrossOriginProtection().Handler(withHeaders(pages))))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
-		bounded, cancel := context.WithTimeout(r.Context(), pingTimeout)
+	ping := func(ctx context.Context) error {
+		bounded, cancel := context.WithTimeout(ctx, pingTimeout)
 		defer cancel()
 		if err := cfg.Pool.Ping(bounded); err != nil {
-			http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
-			return
+			return errors.New("the database does not answer")
 		}
-		_, _ = w.Write([]byte("ok\n"))
-	})
+		return nil
+	}
+	mux.HandleFunc("GET /healthz", respond(ping))
+	mux.HandleFunc("GET /readyz", respond(ping))
 
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {

@@ -1,0 +1,65 @@
+package ops
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+
+	"github.com/epicvoice/webhook-worker/internal/config"
+)
+
+// Health answers for a worker: /healthz that its process runs, /readyz whether it takes deliveries.
+type Health struct {
+	http    *http.Server // nil: it answers nowhere
+	serving sync.WaitGroup
+}
+
+// NewHealth answers at an address until it is closed; nowhere if the address is empty. ready says why the
+// worker takes no deliveries; it must not block.
+func NewHealth(ctx context.Context, at config.HealthAddr, instance string, ready func() error) (*Health, error) {
+	network, address := at.Of(instance)
+	if network == "" {
+		return &Health{}, nil
+	}
+	if network == "unix" {
+		// What a killed worker of this instance left is in the way.
+		if info, err := os.Lstat(address); err == nil && info.Mode().Type() == fs.ModeSocket {
+			_ = os.Remove(address) // or listening says what is wrong
+		}
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("listening on WORKER_HEALTH_ADDR: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", respond(func(context.Context) error { return nil }))
+	mux.HandleFunc("GET /readyz", respond(func(context.Context) error { return ready() }))
+	health := &Health{http: &http.Server{
+		Handler: mux, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: readTimeout, IdleTimeout: idleTimeout,
+	}}
+	health.serving.Go(func() { _ = health.http.Serve(listener) })
+	return health, nil
+}
+
+// Close stops answering.
+func (h *Health) Close() {
+	if h.http != nil {
+		_ = h.http.Close()
+		h.serving.Wait()
+	}
+}
+
+// respond answers 200, or 503 with what is wrong.
+func respond(check func(ctx context.Context) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := check(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	}
+}

@@ -1,0 +1,193 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	// lookInterval is how often each worker looks for deliveries whose worker is dead.
+	lookInterval = time.Second
+	// deadAfter is for how long a worker's lock is free before the worker counts as dead: a live one whose
+	// connection broke takes it again sooner.
+	deadAfter = 3 * time.Second
+	// settleIn is how long nobody counts as dead after the looker's own connection came back or the server
+	// started: what broke that connection may have broken everybody's.
+	settleIn = 10 * time.Second
+	// strayAfter is for how long a delivery is running in the database before a worker that knows nothing of
+	// it gives it back: the answer to its fetch was lost.
+	strayAfter = 5 * time.Second
+	// freeLosses is how many losses in a row cost a delivery no try. What is lost more often may be what kills
+	// its workers.
+	freeLosses = 2
+)
+
+// reclaimer gives deliveries back whose worker is dead, and those that its own process was given and never
+// heard of.
+type reclaimer struct {
+	pool     *pgxpool.Pool
+	logger   *slog.Logger
+	schedule RetrySchedule
+	logged   bool // attempts are recorded
+	liveness *liveness
+	inFlight *inFlight
+
+	trusted time.Time            // nobody counts as dead before
+	free    map[string]time.Time // clients whose lock is free, since when
+}
+
+// run looks until ctx ends. The reclaimer trusts what it sees from trusted on.
+func (r *reclaimer) run(ctx context.Context, trusted time.Time) {
+	r.trusted = trusted
+	r.free = map[string]time.Time{}
+	failing := false
+	for {
+		err := r.look(ctx)
+		if err != nil {
+			clear(r.free) // what happened since the last look is not known
+			if !failing && ctx.Err() == nil {
+				r.logger.WarnContext(ctx, "dead workers not looked for", slog.String("error", err.Error()))
+			}
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(lookInterval):
+		}
+	}
+}
+
+// holdsClientLock is the SQL condition that some session holds the lock of the client named by id.
+func holdsClientLock(id string) string {
+	return `exists (
+	           select
+	             from pg_locks l
+	            where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
+	              and l.database = (select d.oid from pg_database d where d.datname = current_database())
+	              and (l.classid::bigint << 32) | l.objid::bigint = ` + clientLock(id) + `)`
+}
+
+// freeClients lists the clients that have deliveries running or lead River, hold no lock, and are not of
+// this process ($2).
+const freeClients = `
+	with running as (
+	    select distinct j.attempted_by[array_upper(j.attempted_by, 1)] as client_id
+	      from river_job j
+	     where j.state = 'running' and j.queue = $1 and j.kind = '` + Kind + `'
+	     union
+	    select leader_id from river_leader
+	)
+	select client_id from running
+	 where client_id <> all($2::text[]) and client_id ~ ` + clientIDPattern + ` and not `
+
+// ownRunning lists the deliveries of this process's clients ($2) that have been running for some time.
+const ownRunning = `
+	select j.id, j.attempted_at
+	  from river_job j
+	 where j.state = 'running' and j.queue = $1 and j.kind = '` + Kind + `'
+	   and j.attempted_by[array_upper(j.attempted_by, 1)] = any($2::text[])
+	   and j.attempted_at < now() - $3::interval`
+
+// look gives back what is to be given back now.
+func (r *reclaimer) look(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	own := r.liveness.own()
+
+	rows, _ := r.pool.Query(bounded, freeClients+holdsClientLock("client_id"), Queue, own)
+	free, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("looking for dead workers: %w", err)
+	}
+	now := time.Now()
+	for id := range r.free {
+		if !slices.Contains(free, id) {
+			delete(r.free, id)
+		}
+	}
+	for _, id := range free {
+		since, known := r.free[id]
+		switch {
+		case !known:
+			r.free[id] = now
+		case now.Sub(since) >= deadAfter && !now.Before(r.trusted):
+			if err := r.bury(bounded, id); err != nil {
+				return err
+			}
+			delete(r.free, id)
+		}
+	}
+
+	rows, _ = r.pool.Query(bounded, ownRunning, Queue, own, strayAfter)
+	running, err := pgx.CollectRows(rows, pgx.RowToStructByPos[run])
+	if err != nil {
+		return fmt.Errorf("looking for own deliveries: %w", err)
+	}
+	strays := r.inFlight.strays(running, now)
+	if len(strays) == 0 {
+		return nil
+	}
+	return r.reclaim(bounded, "deliveries given back whose fetch was never answered", own, strays)
+}
+
+// bury gives back what a dead client left running, and ends its leadership of River, so that another need
+// not wait for its term to end.
+func (r *reclaimer) bury(ctx context.Context, id string) error {
+	if _, err := r.pool.Exec(ctx, `
+		with dead as (
+		    delete from river_leader
+		     where leader_id = $1 and not `+holdsClientLock("$1")+`
+		    returning leader_id
+		)
+		select pg_notify(s.river_schema || '.river_leadership', json_build_object('leader_id', d.leader_id, 'action', 'resigned')::text)
+		  from dead d cross join webhook_settings s`, id); err != nil {
+		return fmt.Errorf("ending the leadership of %s: %w", id, err)
+	}
+	return r.reclaim(ctx, "deliveries of a dead worker given back", []string{id}, nil)
+}
+
+// reclaimed is a delivery that was given back.
+type reclaimed struct {
+	DeliveryID *uuid.UUID
+	JobID      int64
+	State      string
+	Verdict    string
+	Waking     *string
+}
+
+// reclaim gives back what the clients given run: these jobs, or all where none are named.
+func (r *reclaimer) reclaim(ctx context.Context, what string, clients []string, jobs []int64) error {
+	rows, _ := r.pool.Query(ctx, reclaimStatement, pgx.NamedArgs{
+		"clients": clients, "jobs": jobs, "everything": jobs == nil, "free": freeLosses, "logged": r.logged,
+		"base": r.schedule.BaseDelay.Seconds(), "max": r.schedule.MaxDelay.Seconds(),
+	})
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[reclaimed])
+	if err != nil {
+		return fmt.Errorf("giving back what a worker left: %w", err)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	states := map[string]int{}
+	for _, delivery := range list {
+		states[delivery.State]++
+		if delivery.State == "discarded" && delivery.DeliveryID != nil {
+			r.logger.ErrorContext(ctx, "delivery is a dead letter", slog.String("delivery_id", delivery.DeliveryID.String()),
+				slog.String("outcome", delivery.Verdict), slog.String("error", "its workers died"))
+		}
+	}
+	attrs := []any{slog.Any("client_ids", clients), slog.Int("deliveries", len(list))}
+	for state, count := range states {
+		attrs = append(attrs, slog.Int(state, count))
+	}
+	r.logger.WarnContext(ctx, what, attrs...)
+	return nil
+}
