@@ -121,11 +121,11 @@ func (p *worker) ended() bool {
 	}
 }
 
-// troubles is the process's log without the deliveries that went well.
+// troubles is the process's log without its lines about single attempts.
 func (p *worker) troubles() string {
 	var text strings.Builder
 	for line := range strings.Lines(p.log.String()) {
-		if !strings.Contains(line, "outcome=delivered") {
+		if !strings.Contains(line, `msg="delivery attempted"`) {
 			text.WriteString(line)
 		}
 	}

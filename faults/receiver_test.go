@@ -33,7 +33,7 @@ type arrival struct {
 	status  int    // answered; 0: nothing
 	refused bool   // it was not taken, on purpose
 	cut     bool   // the sender went away before the answer
-	ended   bool
+	ended   time.Time
 }
 
 // receiver is the partners' server. What it does to requests can be changed while it runs.
@@ -126,7 +126,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		r.arrivals = append(r.arrivals, seen)
 		act = r.behaviour
 	})
-	defer r.update(func() { seen.ended = true })
+	defer r.update(func() { seen.ended = time.Now() })
 	act(&exchange{receiver: r, arrival: seen, w: w, request: request})
 }
 
@@ -201,7 +201,7 @@ func (r *receiver) count(is func(*arrival) bool) int {
 
 // open counts the requests that are being answered.
 func (r *receiver) open() int {
-	return r.count(func(a *arrival) bool { return !a.ended })
+	return r.count(func(a *arrival) bool { return a.ended.IsZero() })
 }
 
 // rate is how many requests a second came in the last seconds.

@@ -37,7 +37,7 @@ func underLoad(t *testing.T, instances ...string) (w *world, stopLoad func()) {
 		w.startWorker(t, instance)
 	}
 	stopLoad = w.load(t, usualLoad)
-	w.flow(t, 100)
+	w.flow(t, 200)
 	return w, stopLoad
 }
 
@@ -51,28 +51,21 @@ func TestKillOneOfThree(t *testing.T) {
 	t.Parallel()
 	w, stopLoad := underLoad(t, "a", "b", "c")
 	victim := w.live()[rand.IntN(3)]
-	allowed := w.allowance(victim)
 	fault := time.Now()
-	victim.kill()
+	allowed := w.kill(victim)
 	taken := w.running(t, victim)
 	recovered := w.receiver.again(t, crashBound, fault, taken)
 	w.flow(t, len(w.receiver.all())+100)
 	stopLoad()
-	w.conclude(t, settleBound, &rules{duplicates: allowed}, took(fault, recovered, "all again"))
+	w.conclude(t, settleBound, &rules{duplicates: allowed()}, took(fault, recovered, "all again"))
 }
 
 func TestKillAll(t *testing.T) {
 	t.Parallel()
 	w, stopLoad := underLoad(t, "a", "b", "c")
 	all := w.live()
-	allowed := w.allowance(all...)
 	fault := time.Now()
-	for _, victim := range all {
-		victim.signal(syscall.SIGKILL)
-	}
-	for _, victim := range all {
-		victim.kill()
-	}
+	allowed := w.kill(all...)
 	taken := w.running(t, all...)
 	for _, instance := range []string{"a", "b", "c"} {
 		w.launch(t, instance)
@@ -80,7 +73,7 @@ func TestKillAll(t *testing.T) {
 	recovered := w.receiver.again(t, crashBound, fault, taken)
 	w.flow(t, len(w.receiver.all())+100)
 	stopLoad()
-	w.conclude(t, settleBound, &rules{duplicates: allowed}, took(fault, recovered, "all again"))
+	w.conclude(t, settleBound, &rules{duplicates: allowed()}, took(fault, recovered, "all again"))
 }
 
 // A hundred deliveries wait for their answers on one worker, which is killed; another takes them over.
@@ -156,8 +149,8 @@ func TestKillEveryTwoSecondsForAMinute(t *testing.T) {
 		w.supervise(t, instance, atOnce)
 	}
 	stopLoad := w.load(t, usualLoad)
-	w.flow(t, 100)
-	allowed := 0
+	w.flow(t, 200)
+	var allowed []func() int
 	var last time.Time
 	ticker := time.NewTicker(2 * time.Second)
 	defer ticker.Stop()
@@ -168,13 +161,20 @@ func TestKillEveryTwoSecondsForAMinute(t *testing.T) {
 			continue // all are being started
 		}
 		victim := live[rand.IntN(len(live))]
-		allowed += w.allowance(victim)
 		last = time.Now()
-		victim.kill()
+		allowed = append(allowed, w.kill(victim))
 	}
 	stopLoad()
 	recovered := w.receiver.again(t, settleBound, time.Time{}, w.ledger.committed())
-	w.conclude(t, settleBound, &rules{duplicates: allowed}, took(last, recovered, "from the last kill to the last event's arrival"))
+	w.conclude(t, settleBound, &rules{duplicates: sum(allowed)}, took(last, recovered, "from the last kill to the last event's arrival"))
+}
+
+func sum(bounds []func() int) int {
+	total := 0
+	for _, bound := range bounds {
+		total += bound()
+	}
+	return total
 }
 
 // The leader wakes what waits for its retry.

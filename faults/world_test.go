@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -189,16 +190,38 @@ func (w *world) waitForWork(t *testing.T, instance string, after time.Time, boun
 	return time.Now()
 }
 
-// killed is a bound for duplicates: what the worker had in flight, and 0.3 s of its share of the throughput.
-func (w *world) allowance(workers ...*worker) int {
+// allow is the bound of the duplicates that a fault may lead to: what these workers have in flight, and 0.3 s
+// of their share of the throughput. It is to be asked for when the fault is over.
+func (w *world) allow(workers ...*worker) func() int {
 	const window = 300 * time.Millisecond
 	ports := map[string]bool{}
 	for _, process := range workers {
 		maps.Copy(ports, process.ports())
 	}
-	inFlight := w.receiver.count(func(a *arrival) bool { return !a.ended && ports[a.port] })
+	fault := time.Now()
 	share := float64(len(workers)) / float64(max(1, len(w.live())))
-	return inFlight + int(math.Ceil(w.receiver.rate()*share*window.Seconds()))
+	throughput := int(math.Ceil(w.receiver.rate() * share * window.Seconds()))
+	return func() int {
+		return throughput + w.receiver.count(func(a *arrival) bool {
+			// What the system had accepted for the receiver comes a little later. Ports are given out again.
+			return ports[a.port] && a.began.Before(fault.Add(time.Second)) && (a.ended.IsZero() || a.ended.After(fault))
+		})
+	}
+}
+
+// kill ends workers as kill -9 does, all at once, and returns the bound of the duplicates.
+func (w *world) kill(victims ...*worker) (allowed func() int) {
+	for _, victim := range victims {
+		victim.signal(syscall.SIGSTOP) // so that what is in flight can be looked at
+	}
+	allowed = w.allow(victims...)
+	for _, victim := range victims {
+		victim.signal(syscall.SIGKILL)
+	}
+	for _, victim := range victims {
+		<-victim.done
+	}
+	return allowed
 }
 
 // settle waits until all deliveries have ended.
