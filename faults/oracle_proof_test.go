@@ -65,11 +65,15 @@ func TestOracleComplains(t *testing.T) {
 			[]string{"d2 has no row in the log that says delivered"},
 		},
 		"rolled back and delivered": {
-			func(e *evidence, _ *rules) { e.arrivals = append(e.arrivals, arrival{id: "d3", event: "e2", path: "/first", hash: "h2"}) },
+			func(e *evidence, _ *rules) {
+				e.arrivals = append(e.arrivals, arrival{id: "d3", event: "e2", path: "/first", hash: "h2"})
+			},
 			[]string{"event e2 was rolled back and arrived"},
 		},
 		"nobody's delivery": {
-			func(e *evidence, _ *rules) { e.arrivals = append(e.arrivals, arrival{id: "d3", event: "e3", path: "/first", hash: "h2"}) },
+			func(e *evidence, _ *rules) {
+				e.arrivals = append(e.arrivals, arrival{id: "d3", event: "e3", path: "/first", hash: "h2"})
+			},
 			[]string{`d3 of event "e3" arrived and was never committed`},
 		},
 		"another partner's": {
@@ -93,7 +97,10 @@ func TestOracleComplains(t *testing.T) {
 			[]string{"d1 has 1 failed tries, and nobody refused it"},
 		},
 		"a refusal that is not in the log": {
-			func(e *evidence, _ *rules) { e.attempts["d1"] = logged{delivered: 2}; e.states["d1"] = state{"delivered", 1} },
+			func(e *evidence, _ *rules) {
+				e.attempts["d1"] = logged{delivered: 2}
+				e.states["d1"] = state{"delivered", 1}
+			},
 			[]string{"d1 was refused 1 times and has 0 rows"},
 		},
 		"still running": {
