@@ -278,6 +278,31 @@ func TestAttemptLogCloseSaysWhatItLoses(t *testing.T) {
 	require.ErrorContains(t, log.Close(short), "1 outcomes of attempts were not written")
 }
 
+// A database that was failed over to a replica may have forgotten an intent whose POST was made.
+func TestAttemptLogRestoresALostIntent(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	log := newTestLog(t, pool, 10)
+	kept, gone := newTestAttempt(), newTestAttempt()
+	require.NoError(t, log.Open(t.Context(), kept))
+	require.NoError(t, log.Open(t.Context(), gone))
+	_, err := pool.Exec(t.Context(), `delete from webhook_delivery_log where attempt_id = $1`, gone.ID)
+	require.NoError(t, err)
+	var closing sync.WaitGroup
+	for _, attempt := range []*Attempt{kept, gone} {
+		closing.Go(func() {
+			if err := log.CloseAttempt(t.Context(), delivered(attempt)); err != nil {
+				t.Errorf("closing: %v", err)
+			}
+		})
+	}
+	closing.Wait()
+	require.Equal(t, map[Outcome]int{OutcomeDelivered: 2}, outcomes(t, pool))
+	var body string
+	require.NoError(t, pool.QueryRow(t.Context(), `select response_body from webhook_delivery_log where attempt_id = $1`, gone.ID).Scan(&body))
+	require.Equal(t, "ok", body)
+}
+
 func TestAttemptFinishMakesTextSafe(t *testing.T) {
 	t.Parallel()
 	attempt := newTestAttempt()

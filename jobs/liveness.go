@@ -76,7 +76,7 @@ func (l *liveness) connect(ctx context.Context) (time.Duration, error) {
 	}
 	uptime, err := l.prepare(bounded, conn)
 	if err != nil {
-		closeConn(conn)
+		closeConn(ctx, conn)
 		return 0, err
 	}
 	return uptime, nil
@@ -175,7 +175,7 @@ func (l *liveness) hold(ctx context.Context) error {
 		case <-time.After(heartbeatInterval):
 		}
 		if err := l.beat(ctx); err != nil {
-			l.disconnect()
+			l.disconnect(ctx)
 			return err
 		}
 	}
@@ -201,18 +201,18 @@ func (l *liveness) beat(ctx context.Context) error {
 }
 
 // disconnect frees all locks.
-func (l *liveness) disconnect() {
+func (l *liveness) disconnect(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.conn != nil {
-		closeConn(l.conn)
+		closeConn(ctx, l.conn)
 		l.conn = nil
 	}
 }
 
 // closeConn closes a connection without waiting for a server that may be gone.
-func closeConn(conn *pgx.Conn) {
-	bounded, cancel := context.WithTimeout(context.Background(), time.Second)
+func closeConn(ctx context.Context, conn *pgx.Conn) {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	_ = conn.Close(bounded)
 }

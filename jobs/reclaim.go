@@ -18,9 +18,10 @@ const (
 	// deadAfter is for how long a worker's lock is free before the worker counts as dead: a live one whose
 	// connection broke takes it again sooner.
 	deadAfter = 3 * time.Second
-	// settleIn is how long nobody counts as dead after the looker's own connection came back or the server
-	// started: what broke that connection may have broken everybody's.
-	settleIn = 10 * time.Second
+	// Nobody counts as dead for reconnectGrace after the looker's own connection came back, nor in the first
+	// startGrace of the server: what broke that connection may have broken everybody's.
+	reconnectGrace = 10 * time.Second
+	startGrace     = 5 * time.Second
 	// strayAfter is for how long a delivery is running in the database before a worker that knows nothing of
 	// it gives it back: the answer to its fetch was lost.
 	strayAfter = 5 * time.Second

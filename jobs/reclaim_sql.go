@@ -5,9 +5,12 @@ package jobs
 // touches nothing. What the log knows of the attempt decides: an answer that is on record counts, as if
 // the worker had lived to tell River; otherwise the attempt is lost, and costs a try only if it is the
 // third in a row or later. The attempts on record go along with the job.
-const reclaimStatement = `
+const reclaimStatement = "" + //nolint:unqueryvet // each part takes on what the one before has
+	`
 	with taken as materialized (
-	    select j.*, j.attempted_by[array_upper(j.attempted_by, 1)] as client_id,
+	    select j.id, j.args, j.attempt, j.attempted_at, j.attempted_by, j.created_at, j.errors, j.kind, j.max_attempts, j.metadata,
+	           j.priority, j.queue, j.scheduled_at, j.tags, j.unique_key, j.unique_states,
+	           j.attempted_by[array_upper(j.attempted_by, 1)] as client_id,
 	           nextval(pg_get_serial_sequence('river_job', 'id')) as new_id,
 	           case when j.args->>'delivery_id' ~ ` + uuidPattern + ` then (j.args->>'delivery_id')::uuid end as delivery_id,
 	           case when (j.metadata->'lost'->>'errors')::int = cardinality(coalesce(j.errors, '{}'))
@@ -37,7 +40,7 @@ const reclaimStatement = `
 	                           + least(@base * 2::double precision ^ (greatest(t.attempt, 1) - 1), @max) * interval '1 s') as retry_at
 	      from taken t
 	      left join lateral (
-	           select l.*
+	           select l.attempt_id, l.started_at, l.duration_ms, l.outcome, l.response_status, l.error_kind, l.error
 	             from webhook_delivery_log l
 	            where l.delivery_id = t.delivery_id and l.job_id = t.id and l.attempt = t.attempt and l.client_id = t.client_id
 	            order by l.started_at desc

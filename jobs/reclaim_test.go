@@ -21,7 +21,7 @@ import (
 func deadClient() string { return "host-1-20260101T000000Z-" + "abcdefgh" }
 
 // ran makes a delivery look as if a client had fetched it.
-func (b *testBundle) ran(t *testing.T, delivery jobs.Delivery, client string, set string) {
+func (b *testBundle) ran(t *testing.T, delivery jobs.Delivery, client, set string) {
 	t.Helper()
 	b.exec(t, `update river_job
 		          set state = 'running', attempt = attempt + 1, attempted_at = now() - interval '8 s', attempted_by = array_append(attempted_by, $2)
@@ -163,8 +163,13 @@ func TestReclaimCountsLossesInARow(t *testing.T) {
 		attempt int
 		state   string
 	}{
-		{"sending", 0, "available"}, {"sending", 0, "available"}, {"failed", 1, "retryable"},
-		{"sending", 1, "available"}, {"sending", 1, "available"}, {"sending", 2, "retryable"}, {"sending", 3, "discarded"},
+		{"sending", 0, "available"},
+		{"sending", 0, "available"},
+		{"failed", 1, "retryable"},
+		{"sending", 1, "available"},
+		{"sending", 1, "available"},
+		{"sending", 2, "retryable"},
+		{"sending", 3, "discarded"},
 	} {
 		got := lose(step.outcome)
 		require.Equal(t, step.attempt, got.Attempt, "%+v", step)

@@ -81,7 +81,7 @@ type Runner struct {
 func NewRunner(cfg *RunnerConfig) (*Runner, error) {
 	runner := &Runner{cfg: cfg, liveness: newLiveness(cfg.DirectConn), inFlight: newInFlight()}
 	runner.ready.set(errStarting)
-	if _, err := runner.newClient(newClientID(cfg.Name, time.Now())); err != nil {
+	if _, err := runner.newClient(context.Background(), newClientID(cfg.Name, time.Now())); err != nil {
 		return nil, err
 	}
 	if cfg.LogAttempts {
@@ -94,7 +94,7 @@ func NewRunner(cfg *RunnerConfig) (*Runner, error) {
 func (r *Runner) Ready() error { return r.ready.get() }
 
 // newClient makes a River client with its workers and queues.
-func (r *Runner) newClient(id string) (*river.Client[pgx.Tx], error) {
+func (r *Runner) newClient(ctx context.Context, id string) (*river.Client[pgx.Tx], error) {
 	cfg := r.cfg
 	worker := NewDeliveryWorker(&DeliveryWorkerConfig{
 		Pool:     cfg.Pool,
@@ -123,7 +123,7 @@ func (r *Runner) newClient(id string) (*river.Client[pgx.Tx], error) {
 	client, err := river.NewClient(riverpgxv5.New(cfg.RiverPool), &river.Config{
 		ID:                          id,
 		Schema:                      cfg.RiverSchema,
-		Logger:                      riverLogger(cfg.Logger),
+		Logger:                      riverLogger(ctx, cfg.Logger),
 		Workers:                     workers,
 		Middleware:                  []rivertype.Middleware{r.inFlight},
 		ErrorHandler:                &undecodable{worker},
@@ -155,7 +155,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	lasting := context.WithoutCancel(ctx)
 	first, err := r.open(lasting, firstGrace)
 	if err != nil {
-		return errors.Join(err, r.closeLog()) //nolint:contextcheck // it has a bound of its own
+		return errors.Join(err, r.closeLog(lasting))
 	}
 	logger.InfoContext(ctx, "worker started",
 		slog.String("client_id", first.client.ID()), slog.Int("max_concurrent_deliveries", r.cfg.MaxConcurrent))
@@ -172,11 +172,11 @@ func (r *Runner) Run(ctx context.Context) error {
 	logger.InfoContext(ctx, "worker stopping", slog.Duration("shutdown_timeout", r.cfg.ShutdownTimeout))
 	start := time.Now()
 	underWay, doneBefore, stoppedBefore := r.inFlight.counts()
-	err = r.drain(last, earlier, giveUp) //nolint:contextcheck // ctx has ended: stopping has bounds of its own
+	err = r.drain(lasting, last, earlier, giveUp)
 	stopWatching()
 	watching.Wait()
-	err = errors.Join(err, r.closeLog()) //nolint:contextcheck // as above
-	r.liveness.disconnect()              //nolint:contextcheck // as above
+	err = errors.Join(err, r.closeLog(lasting))
+	r.liveness.disconnect(lasting)
 	_, done, stopped := r.inFlight.counts()
 	logger.InfoContext(ctx, "worker stopped",
 		slog.Int("under_way", underWay), slog.Int("finished", done-doneBefore), slog.Int("given_back", stopped-stoppedBefore),
@@ -185,18 +185,18 @@ func (r *Runner) Run(ctx context.Context) error {
 }
 
 // drain stops all sessions: what runs may finish, and is cancelled and given back after ShutdownTimeout.
-func (r *Runner) drain(last *session, earlier *sync.WaitGroup, giveUp context.CancelFunc) error {
+func (r *Runner) drain(ctx context.Context, last *session, earlier *sync.WaitGroup, giveUp context.CancelFunc) error {
 	timeout := time.AfterFunc(r.cfg.ShutdownTimeout, giveUp)
 	defer timeout.Stop()
 	defer giveUp()
 	var err error
 	if last != nil {
-		err = last.stop(r.cfg.ShutdownTimeout)
+		err = last.stop(ctx, r.cfg.ShutdownTimeout)
 	}
 	earlier.Wait()
 	if _, _, stopped := r.inFlight.counts(); stopped > 0 {
 		// River makes them available and tells nobody.
-		bounded, cancel := context.WithTimeout(context.Background(), cancelTimeout)
+		bounded, cancel := context.WithTimeout(ctx, cancelTimeout)
 		defer cancel()
 		if _, notifyErr := r.cfg.RiverPool.Exec(bounded, `select `+wakeWorkers); notifyErr != nil {
 			r.cfg.Logger.WarnContext(bounded, "other workers not woken", slog.String("error", notifyErr.Error()))
@@ -205,19 +205,19 @@ func (r *Runner) drain(last *session, earlier *sync.WaitGroup, giveUp context.Ca
 	return err
 }
 
-func (r *Runner) closeLog() error {
+func (r *Runner) closeLog(ctx context.Context) error {
 	if r.log == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), cancelTimeout)
+	bounded, cancel := context.WithTimeout(ctx, cancelTimeout)
 	defer cancel()
-	return r.log.Close(ctx)
+	return r.log.Close(bounded)
 }
 
 // riverLogger leaves out what River says at level info about every try and every start, since one line an
 // attempt is this package's own, unless debugging is on.
-func riverLogger(logger *slog.Logger) *slog.Logger {
-	if logger.Enabled(context.Background(), slog.LevelDebug) {
+func riverLogger(ctx context.Context, logger *slog.Logger) *slog.Logger {
+	if logger.Enabled(ctx, slog.LevelDebug) {
 		return logger
 	}
 	return slog.New(&quietHandler{logger.Handler()})

@@ -19,6 +19,12 @@ import (
 // run starts a Runner and returns a function that stops it and gives its error; the test's end stops it too.
 func (b *testBundle) run(t *testing.T, change func(*jobs.RunnerConfig)) (stop func() error) {
 	t.Helper()
+	return b.runAs(t, change, func(*jobs.Runner) {})
+}
+
+// runAs is run that hands the Runner on before it starts.
+func (b *testBundle) runAs(t *testing.T, change func(*jobs.RunnerConfig), with func(*jobs.Runner)) (stop func() error) {
+	t.Helper()
 	riverPool, err := pgxpool.New(t.Context(), testdb.URL(b.pool))
 	require.NoError(t, err)
 	cfg := &jobs.RunnerConfig{
@@ -43,6 +49,7 @@ func (b *testBundle) run(t *testing.T, change func(*jobs.RunnerConfig)) (stop fu
 	}
 	runner, err := jobs.NewRunner(cfg)
 	require.NoError(t, err)
+	with(runner)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- runner.Run(ctx) }()

@@ -62,10 +62,10 @@ func (r *readiness) get() error {
 
 // firstGrace is for how long a process that has just started takes nobody for dead: locks are free only if
 // the server itself has just started.
-func firstGrace(uptime time.Duration) time.Duration { return max(0, settleIn-uptime) }
+func firstGrace(uptime time.Duration) time.Duration { return max(0, startGrace-uptime) }
 
 // laterGrace is the same for one whose connection broke: whatever broke it may have broken everybody's.
-func laterGrace(time.Duration) time.Duration { return settleIn }
+func laterGrace(time.Duration) time.Duration { return reconnectGrace }
 
 // open connects, shows that a new client lives, and starts it.
 func (r *Runner) open(ctx context.Context, grace func(uptime time.Duration) time.Duration) (*session, error) {
@@ -77,7 +77,7 @@ func (r *Runner) open(ctx context.Context, grace func(uptime time.Duration) time
 	session, err := r.start(ctx, id, time.Now().Add(grace(uptime)))
 	if err != nil {
 		r.liveness.remove(ctx, id)
-		r.liveness.disconnect()
+		r.liveness.disconnect(ctx)
 		return nil, err
 	}
 	r.ready.set(nil)
@@ -95,7 +95,7 @@ func (r *Runner) start(ctx context.Context, id string, trusted time.Time) (*sess
 	if !seen {
 		return nil, errElsewhere
 	}
-	client, err := r.newClient(id)
+	client, err := r.newClient(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -125,16 +125,16 @@ func (r *Runner) serve(ctx, drain context.Context, current *session) (*session, 
 		r.ready.set(unready(err))
 		r.cfg.Logger.WarnContext(ctx, "database away: nothing is fetched until it answers", slog.String("error", err.Error()))
 		away := time.Now()
-		current.suspend()
+		current.suspend(ctx)
 		if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() && r.cfg.Disconnect != nil {
 			r.cfg.Disconnect() // the others hear nothing either
 		}
-		next := r.reopen(ctx)
-		earlier.Go(func() { current.retire(drain) })
-		if next == nil {
+		suspended := current
+		current = r.reopen(ctx)
+		earlier.Go(func() { suspended.retire(drain) })
+		if current == nil {
 			return nil, earlier
 		}
-		current = next
 		r.cfg.Logger.InfoContext(ctx, "database back",
 			slog.String("client_id", current.client.ID()), slog.Duration("away", time.Since(away).Round(time.Millisecond)))
 	}
@@ -165,10 +165,10 @@ func (r *Runner) reopen(ctx context.Context) *session {
 
 // suspend ends the session's fetching and its looking for dead workers. What it has under way goes on, and
 // River writes the ends when the database takes them.
-func (s *session) suspend() {
+func (s *session) suspend(ctx context.Context) {
 	s.stopReclaiming()
 	go func() {
-		bounded, cancel := context.WithTimeout(context.Background(), s.patience())
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.patience())
 		defer cancel()
 		_ = s.client.Queues().Remove(bounded, Queue) // retire stops it in any case
 	}()
@@ -186,27 +186,27 @@ func (s *session) retire(ctx context.Context) {
 	defer cancel()
 	err := s.client.Stop(bounded)
 	if err != nil {
-		err = s.halt()
+		err = s.halt(ctx)
 	}
-	s.end(err)
+	s.end(ctx, err)
 }
 
 // stop drains the session for the time given, and then cancels what is left.
-func (s *session) stop(timeout time.Duration) error {
+func (s *session) stop(ctx context.Context, timeout time.Duration) error {
 	s.stopReclaiming()
-	drain, cancel := context.WithTimeout(context.Background(), timeout)
+	drain, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var err error
 	if s.client.Stop(drain) != nil {
-		err = s.halt()
+		err = s.halt(ctx)
 	}
-	s.end(err)
+	s.end(ctx, err)
 	return err
 }
 
 // halt cancels what is under way, and gives it back.
-func (s *session) halt() error {
-	bounded, cancel := context.WithTimeout(context.Background(), cancelTimeout)
+func (s *session) halt(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 	defer cancel()
 	if err := s.client.StopAndCancel(bounded); err != nil {
 		return fmt.Errorf("stopping River: %w", err)
@@ -215,13 +215,13 @@ func (s *session) halt() error {
 }
 
 // end frees the client's lock, once the attempt log is written: others judge by it.
-func (s *session) end(err error) {
+func (s *session) end(ctx context.Context, err error) {
 	s.stopReclaiming()
 	s.reclaiming.Wait()
 	if err != nil {
 		return // it may still work: its lock goes with the process
 	}
-	bounded, cancel := context.WithTimeout(context.Background(), cancelTimeout)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 	defer cancel()
 	if s.runner.log != nil {
 		s.runner.log.Flushed(bounded)

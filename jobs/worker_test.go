@@ -332,6 +332,23 @@ func (b *workBundle) refuse(t *testing.T, statement string) {
 	require.NoError(t, err)
 }
 
+// A fault of ours is a failed try like any other, and its attempt is closed.
+func TestWorkOutlivesAPanic(t *testing.T) {
+	t.Parallel()
+	b := setupWork(t)
+	b.partner(t, user, "acme", nowhere, "*")
+	delivery := b.enqueue(t, completed("e1"))[0]
+	b.sender = nil
+	job, err := b.work(t, b.store, delivery, 1)
+	require.Error(t, err)
+	require.Equal(t, rivertype.JobStateRetryable, job.State)
+	attempts := b.attempts(t, delivery)
+	require.Len(t, attempts, 1)
+	require.Equal(t, jobs.OutcomeFailed, attempts[0].Outcome)
+	require.Equal(t, partners.KindInternal, *attempts[0].ErrorKind)
+	require.Equal(t, "webhook-worker failed: its log says more", *attempts[0].Error)
+}
+
 func TestWorkSendsNothingWithoutAnIntent(t *testing.T) {
 	t.Parallel()
 	b := setupWork(t)

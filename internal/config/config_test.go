@@ -197,7 +197,7 @@ func TestVariables(t *testing.T) {
 	} {
 		require.Equal(t, want, values[name], name)
 	}
-	require.ElementsMatch(t, []string{"DATABASE_URL", "WEBHOOK_ENCRYPTION_KEY", "WEBHOOK_UI_PASSWORD"}, secrets)
+	require.ElementsMatch(t, []string{"DATABASE_URL", "DATABASE_DIRECT_URL", "WEBHOOK_ENCRYPTION_KEY", "WEBHOOK_UI_PASSWORD"}, secrets)
 	requireHidden(t, fmt.Sprint(cfg.Variables()))
 
 	// What is not set shows as nothing, so that one sees it.

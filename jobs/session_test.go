@@ -1,0 +1,170 @@
+package jobs_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/epicvoice/webhook-worker/internal/testdb"
+	"github.com/epicvoice/webhook-worker/jobs"
+)
+
+// runner is a Runner that runs, with the pool that it has for itself.
+type runner struct {
+	*jobs.Runner
+
+	stop func() error
+}
+
+// runReady is run for tests that look at the Runner itself.
+func (b *testBundle) runReady(t *testing.T, change func(*jobs.RunnerConfig)) *runner {
+	t.Helper()
+	r := &runner{}
+	r.stop = b.runAs(t, change, func(started *jobs.Runner) { r.Runner = started })
+	require.Eventually(t, func() bool { return r.Ready() == nil }, waitFor, look)
+	return r
+}
+
+// cut ends all other connections to the test's database that match, as an operator or a failing server does.
+func (b *testBundle) cut(t *testing.T, where string) int {
+	t.Helper()
+	return b.count(t, `(select pg_terminate_backend(pid) from pg_stat_activity
+		where datname = current_database() and pid <> pg_backend_pid() and `+where+`) as cut`)
+}
+
+const locks = `pid in (select pid from pg_locks where locktype = 'advisory' and objsubid = 1)`
+
+func TestRunnerComesBackWithItsDatabase(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	e := newEndpoint(t, status(http.StatusOK))
+	b.partner(t, user, "acme", e.URL, "*")
+	r := b.runReady(t, nil)
+	first := b.enqueue(t, completed("before"))[0]
+	b.await(t, first, jobs.StatusDelivered)
+	for round := range 3 {
+		require.Positive(t, b.cut(t, "true"))
+		require.Eventually(t, func() bool { return r.Ready() != nil }, waitFor, look, "it notices")
+		require.Eventually(t, func() bool { return r.Ready() == nil }, waitFor, look, "it comes back")
+		start := time.Now()
+		delivery := b.enqueue(t, completed(string(rune('a'+round))))[0]
+		state := b.await(t, delivery, jobs.StatusDelivered)
+		require.Equal(t, 1, state.AttemptCount)
+		require.Less(t, time.Since(start), waitFor, "it is woken: the poll is a minute")
+	}
+	require.Equal(t, 1, b.count(t, `pg_locks where locktype = 'advisory' and objsubid = 1 and database = (select oid from pg_database where datname = current_database())`),
+		"the clients before the last hold no lock")
+	require.NoError(t, r.stop())
+	require.Zero(t, b.count(t, `pg_locks where locktype = 'advisory' and objsubid = 1 and database = (select oid from pg_database where datname = current_database())`))
+}
+
+// What is under way when the connections break ends as it would have, and is sent once.
+func TestRunnerFinishesWhatWasUnderWay(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	arrived, answer := make(chan struct{}, 10), make(chan struct{})
+	e := newEndpoint(t, func(http.ResponseWriter, *http.Request) {
+		arrived <- struct{}{}
+		<-answer
+	})
+	b.partner(t, user, "acme", e.URL, "*")
+	r := b.runReady(t, nil)
+	delivery := b.enqueue(t, completed("e1"))[0]
+	<-arrived
+	b.cut(t, "true")
+	require.Eventually(t, func() bool { return r.Ready() != nil }, waitFor, look)
+	require.Eventually(t, func() bool { return r.Ready() == nil }, waitFor, look)
+	close(answer)
+	state := b.await(t, delivery, jobs.StatusDelivered)
+	require.Equal(t, 1, state.AttemptCount)
+	require.Len(t, e.received(), 1)
+	require.Len(t, b.attempts(t, delivery), 1)
+}
+
+func TestRunnerWaitsWhileTheDatabaseIsReadOnly(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	e := newEndpoint(t, status(http.StatusOK))
+	b.partner(t, user, "acme", e.URL, "*")
+	r := b.runReady(t, nil)
+	database := pgx.Identifier{b.pool.Config().ConnConfig.Database}.Sanitize()
+	b.exec(t, `alter database `+database+` set default_transaction_read_only = on`)
+	b.cut(t, "true")
+	require.Eventually(t, func() bool {
+		err := r.Ready()
+		return err != nil && err.Error() == "the database is read-only: it is a replica, or default_transaction_read_only is on"
+	}, waitFor, look)
+	writing, err := pgx.Connect(t.Context(), testdb.URL(b.pool))
+	require.NoError(t, err)
+	_, err = writing.Exec(t.Context(), `set default_transaction_read_only = off`)
+	require.NoError(t, err)
+	_, err = writing.Exec(t.Context(), `alter database `+database+` reset default_transaction_read_only`)
+	require.NoError(t, err)
+	require.NoError(t, writing.Close(t.Context()))
+	b.pool.Reset()
+	require.Eventually(t, func() bool { return r.Ready() == nil }, waitFor, look)
+	b.await(t, b.enqueue(t, completed("e1"))[0], jobs.StatusDelivered)
+}
+
+func TestRunnerRefusesTwoDatabases(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	other := testdb.New(t)
+	riverPool, err := pgxpool.New(t.Context(), testdb.URL(b.pool))
+	require.NoError(t, err)
+	defer riverPool.Close()
+	r, err := jobs.NewRunner(&jobs.RunnerConfig{
+		Pool: b.pool, RiverPool: riverPool, DirectConn: other.Config().ConnConfig, Store: b.store, Sender: b.sender, Logger: b.logger,
+		Name: t.Name(), MaxConcurrent: 1, PollInterval: time.Second, Timeout: time.Second,
+		Retention: jobs.Retention{Completed: time.Hour, DeadLetters: time.Hour, Cancelled: time.Hour, Events: time.Hour, Attempts: time.Hour},
+	})
+	require.NoError(t, err)
+	require.ErrorContains(t, r.Run(context.WithoutCancel(t.Context())), "DATABASE_DIRECT_URL must reach the same database")
+}
+
+// A connection that holds the locks and breaks alone is replaced before anybody takes the worker for dead.
+func TestRunnerKeepsItsDeliveriesWhenItsLockBreaks(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	arrived, answer := make(chan struct{}, 10), make(chan struct{})
+	e := newEndpoint(t, func(http.ResponseWriter, *http.Request) {
+		arrived <- struct{}{}
+		<-answer
+	})
+	b.partner(t, user, "acme", e.URL, "*")
+	first := b.runReady(t, nil)
+	delivery := b.enqueue(t, completed("e1"))[0]
+	<-arrived
+	b.runReady(t, func(cfg *jobs.RunnerConfig) { cfg.Name = "looker" })
+	before := b.job(t, delivery)
+	require.Equal(t, 1, b.cut(t, locks+` and pid in (select l.pid from pg_locks l, river_job j where l.locktype = 'advisory'
+		and (l.classid::bigint << 32) | l.objid::bigint = hashtextextended('webhook-worker client ' || j.attempted_by[1], 0))`))
+	require.Eventually(t, func() bool { return first.Ready() != nil }, waitFor, look)
+	require.Eventually(t, func() bool { return first.Ready() == nil }, waitFor, look)
+	close(answer)
+	b.await(t, delivery, jobs.StatusDelivered)
+	require.Equal(t, before.ID, b.job(t, delivery).ID)
+	require.Len(t, e.received(), 1)
+}
+
+func TestRunnerRecordsArgumentsThatMeanNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	e := newEndpoint(t, status(http.StatusOK))
+	b.partner(t, user, "acme", e.URL, "*")
+	b.exec(t, `insert into river_job (kind, queue, max_attempts, args) values
+		('webhook_delivery', 'webhooks', 2, '{"delivery_id": 7, "user_id": "user_123", "partner_id": "x"}'),
+		('webhook_delivery', 'webhooks', 2, '[]')`)
+	b.run(t, nil)
+	delivery := b.enqueue(t, completed("e1"))[0]
+	b.await(t, delivery, jobs.StatusDelivered)
+	require.Eventually(t, func() bool { return b.count(t, `river_job where state = 'discarded'`) == 2 }, waitFor, look)
+	require.Equal(t, 4, b.count(t, `webhook_delivery_log where delivery_id is null and partner_id is null and event_id is null
+		and outcome = 'failed' and error_kind = 'internal' and error like 'the job''s arguments can''t be read: %'`))
+	require.Equal(t, 2, b.count(t, `webhook_delivery_log where user_id = $1 and delivery_id is null`, user))
+}
