@@ -82,6 +82,18 @@ func (l *ledger) committed() []string {
 	return all
 }
 
+// idOf is the id of an event's delivery to a path.
+func (l *ledger) idOf(event, path string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, plan := range l.events[event] {
+		if plan.path == path {
+			return l.ids[event][i]
+		}
+	}
+	return ""
+}
+
 // enqueue stores so many events, each in a transaction of its own that commits, and returns their ids.
 func (w *world) enqueue(t *testing.T, events int) []string {
 	t.Helper()

@@ -112,8 +112,8 @@ func TestOracleComplains(t *testing.T) {
 			[]string{"d1 is nowhere and should be delivered"},
 		},
 		"not the end that it should have": {
-			func(_ *evidence, r *rules) { r.ends = map[string]string{"e1": "dead_letter"} },
-			[]string{"d1 is delivered and should be dead_letter; delivery d2"},
+			func(_ *evidence, r *rules) { r.ends = map[string]string{"d1": "dead_letter"} },
+			[]string{"d1 is delivered and should be dead_letter"},
 		},
 		"a delivery in the queue that nobody committed": {
 			func(e *evidence, _ *rules) { e.states["d3"] = state{"delivered", 1} },

@@ -43,7 +43,7 @@ type evidence struct {
 // rules are what a scenario allows.
 type rules struct {
 	duplicates int               // most deliveries that may be taken more than once; the same delivery counts again
-	ends       map[string]string // by event: the status that it ends with, if not delivered
+	ends       map[string]string // by delivery: the status that it ends with, if not delivered
 	failures   bool              // the receiver refuses on purpose, so that tries fail
 }
 
@@ -83,7 +83,7 @@ func judge(e *evidence, r *rules) (result, []string) {
 	}
 
 	for id, plan := range e.planned {
-		end, other := r.ends[plan.event]
+		end, other := r.ends[id]
 		if !other {
 			end = statusDelivered
 			if came[id] == 0 {

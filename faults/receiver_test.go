@@ -11,7 +11,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -231,22 +230,31 @@ func (r *receiver) waitFor(t *testing.T, bound time.Duration, what string, is fu
 	}
 }
 
-// again waits until each of the deliveries has come once more after a time.
+// again waits until each of the deliveries has come once more after a time, and says when that was so.
 func (r *receiver) again(t *testing.T, bound time.Duration, after time.Time, ids []string) time.Time {
 	t.Helper()
-	return r.waitFor(t, bound, "all deliveries again at the receiver", func(arrivals []*arrival) bool {
+	var last time.Time
+	r.waitFor(t, bound, "all deliveries again at the receiver", func(arrivals []*arrival) bool {
 		missing := map[string]bool{}
 		for _, id := range ids {
 			missing[id] = true
 		}
-		for _, a := range slices.Backward(arrivals) {
-			if a.began.Before(after) {
-				break
+		last = after
+		for _, a := range arrivals {
+			if a.began.After(after) && missing[a.id] {
+				delete(missing, a.id)
+				last = a.began
 			}
-			delete(missing, a.id)
 		}
 		return len(missing) == 0
 	})
+	return last
+}
+
+// arrived waits until each of the deliveries has come once.
+func (r *receiver) arrived(t *testing.T, bound time.Duration, ids []string) time.Time {
+	t.Helper()
+	return r.again(t, bound, time.Time{}, ids)
 }
 
 // next waits for the first arrival that begins after a time.

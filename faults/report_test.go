@@ -112,5 +112,5 @@ func inWords(test string) string {
 
 // took writes a recovery time and what it was measured to.
 func took(from, to time.Time, what string) string {
-	return fmt.Sprintf("%.1f s %s", to.Sub(from).Seconds(), what)
+	return fmt.Sprintf("%.1f s %s", max(0, to.Sub(from)).Seconds(), what)
 }
