@@ -27,7 +27,8 @@ func (x *exchange) answer(status int) {
 	gone := x.request.Context().Err() != nil
 	x.receiver.update(func() {
 		if gone {
-			x.arrival.cut = true
+			ours := x.server != x.receiver.server // the receiver itself went down
+			x.arrival.cut, x.arrival.refused = !ours, ours
 			return
 		}
 		x.arrival.status, x.arrival.refused = status, status/100 != 2

@@ -62,6 +62,7 @@ func (s suite) Run() int {
 		fmt.Fprintln(os.Stderr, "faults:", err)
 		return 1
 	}
+	fmt.Fprintf(os.Stderr, "faults: seed %d\n", *seed)
 	code := s.tests.Run()
 	if err := shared.report.finish(os.Stderr, *reportFile, code == 0); err != nil {
 		fmt.Fprintln(os.Stderr, "faults:", err)

@@ -154,7 +154,7 @@ func TestReportReplacesItsTableOnly(t *testing.T) {
 	t.Parallel()
 	r := &report{rows: []*row{
 		{scenario: "TestStopAll", result: result{events: 2, deliveries: 4, duplicates: 1}, bound: 3, recovery: "1.0 s all again"},
-		{scenario: "TestKillOne", bound: -1, failed: true},
+		{scenario: "TestReceiverBreaksTLS", bound: -1, failed: true},
 	}}
 	changed, err := replaceTable("before\n<!-- faults -->\nold\n<!-- /faults -->\nafter\n", r.table())
 	require.NoError(t, err)
@@ -162,8 +162,8 @@ func TestReportReplacesItsTableOnly(t *testing.T) {
 <!-- faults -->
 | Scenario | Events | Deliveries | Duplicates | Allowed | Lost | Recovery |
 |---|---:|---:|---:|---:|---:|---|
-| kill one **FAILED** | 0 | 0 | 0 | any | 0 |  |
-| stop all | 2 | 4 | 1 | 3 | 0 | 1.0 s all again |
+| Receiver breaks TLS **FAILED** | 0 | 0 | 0 | any | 0 |  |
+| Stop all | 2 | 4 | 1 | 3 | 0 | 1.0 s all again |
 <!-- /faults -->
 after
 `, changed)

@@ -136,53 +136,54 @@ func (p *postgres) crash(t *testing.T) {
 func (p *postgres) exec(t *testing.T, sql string, args ...any) {
 	t.Helper()
 	conn := p.connect(t)
-	_, err := conn.Exec(context.WithoutCancel(t.Context()), sql, args...)
+	defer closeConn(conn)
+	_, err := conn.Exec(context.Background(), sql, args...)
 	require.NoError(t, err)
 }
 
 // connect opens a connection that is closed with the test, or earlier.
 func (p *postgres) connect(t *testing.T) *pgx.Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, p.url())
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	t.Cleanup(func() { closeConn(conn) })
 	return conn
+}
+
+// closeConn may be called again.
+func closeConn(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
 }
 
 // lock holds an exclusive lock on a table until release.
 func (p *postgres) lock(t *testing.T, table string) (release func()) {
 	t.Helper()
 	conn := p.connect(t)
-	ctx := context.WithoutCancel(t.Context())
-	_, err := conn.Exec(ctx, `begin`)
+	_, err := conn.Exec(context.Background(), `begin`)
 	require.NoError(t, err)
-	_, err = conn.Exec(ctx, `lock table `+table+` in access exclusive mode`)
+	_, err = conn.Exec(context.Background(), `lock table `+table+` in access exclusive mode`)
 	require.NoError(t, err)
-	return func() {
-		_, err := conn.Exec(ctx, `rollback`)
-		require.NoError(t, err)
-	}
+	return func() { closeConn(conn) }
 }
 
 // readOnly makes every new transaction read-only, or no longer.
 func (p *postgres) readOnly(t *testing.T, on bool) {
 	t.Helper()
-	conn := p.connect(t)
-	for _, statement := range []string{
-		fmt.Sprintf(`alter system set default_transaction_read_only = %t`, on), `select pg_reload_conf()`,
-	} {
-		_, err := conn.Exec(context.WithoutCancel(t.Context()), statement)
-		require.NoError(t, err)
-	}
+	p.exec(t, fmt.Sprintf(`alter system set default_transaction_read_only = %t`, on))
+	p.exec(t, `select pg_reload_conf()`)
 }
 
 // terminateWorkers ends all connections of worker processes, and says how many there were.
 func (p *postgres) terminateWorkers(t *testing.T) int {
 	t.Helper()
+	conn := p.connect(t)
+	defer closeConn(conn)
 	var ended int
-	require.NoError(t, p.connect(t).QueryRow(context.WithoutCancel(t.Context()), `
+	require.NoError(t, conn.QueryRow(context.Background(), `
 		select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name like 'webhook-worker%'`).Scan(&ended))
 	return ended
 }

@@ -45,8 +45,8 @@ type receiver struct {
 	changed   chan struct{} // closed and replaced at each change
 	secrets   map[string]string
 	behaviour behaviour
-	anyTime   bool // timestamps may be of any time
-	server    *http.Server
+	anyTime   bool         // timestamps may be of any time
+	server    *http.Server // nil: down
 }
 
 func newReceiver(t *testing.T, config *tls.Config) *receiver {
@@ -91,8 +91,11 @@ func (r *receiver) up(t *testing.T) {
 func (r *receiver) down() {
 	r.mu.Lock()
 	server := r.server
+	r.server = nil
 	r.mu.Unlock()
-	_ = server.Close()
+	if server != nil {
+		_ = server.Close()
+	}
 }
 
 // behave changes what is done to requests from now on.
@@ -120,19 +123,21 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		port:  port,
 		began: time.Now(),
 	}
+	x := &exchange{receiver: r, arrival: seen, w: w, request: request}
 	var act behaviour
 	r.update(func() {
 		r.arrivals = append(r.arrivals, seen)
-		act = r.behaviour
+		act, x.server = r.behaviour, r.server
 	})
 	defer r.update(func() { seen.ended = time.Now() })
-	act(&exchange{receiver: r, arrival: seen, w: w, request: request})
+	act(x)
 }
 
 // exchange is one request that a behaviour deals with.
 type exchange struct {
 	receiver *receiver
 	arrival  *arrival
+	server   *http.Server // that it came to
 	w        http.ResponseWriter
 	request  *http.Request
 }
@@ -230,7 +235,8 @@ func (r *receiver) waitFor(t *testing.T, bound time.Duration, what string, is fu
 	}
 }
 
-// again waits until each of the deliveries has come once more after a time, and says when that was so.
+// again waits until each of the deliveries has come once more after a time, not to be refused, and says when
+// the last one came.
 func (r *receiver) again(t *testing.T, bound time.Duration, after time.Time, ids []string) time.Time {
 	t.Helper()
 	var last time.Time
@@ -241,7 +247,7 @@ func (r *receiver) again(t *testing.T, bound time.Duration, after time.Time, ids
 		}
 		last = after
 		for _, a := range arrivals {
-			if a.began.After(after) && missing[a.id] {
+			if a.began.After(after) && !a.refused && missing[a.id] {
 				delete(missing, a.id)
 				last = a.began
 			}

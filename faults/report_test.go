@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 )
 
 // row is one scenario's line in the table.
@@ -97,17 +96,17 @@ func (r *report) table() string {
 	return text.String()
 }
 
-// inWords makes "kill one of three" of TestKillOneOfThree.
+var nextWord = regexp.MustCompile(`([a-z0-9])([A-Z])`)
+
+// inWords makes "Kill one of three" of TestKillOneOfThree.
 func inWords(test string) string {
-	test = strings.TrimPrefix(test, "Test")
-	var text strings.Builder
-	for i, c := range test {
-		if unicode.IsUpper(c) && i > 0 {
-			text.WriteByte(' ')
+	words := strings.Fields(nextWord.ReplaceAllString(strings.TrimPrefix(test, "Test"), "$1 $2"))
+	for i, word := range words {
+		if i > 0 && (len(word) == 1 || word != strings.ToUpper(word)) {
+			words[i] = strings.ToLower(word)
 		}
-		text.WriteRune(unicode.ToLower(c))
 	}
-	return text.String()
+	return strings.Join(words, " ")
 }
 
 // took writes a recovery time and what it was measured to.
