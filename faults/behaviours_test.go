@@ -66,17 +66,6 @@ func hold(release <-chan struct{}) behaviour {
 	}
 }
 
-// onPath behaves in one way to one partner and in another to all others.
-func onPath(path string, its, others behaviour) behaviour {
-	return func(x *exchange) {
-		if x.arrival.path == path {
-			its(x)
-		} else {
-			others(x)
-		}
-	}
-}
-
 // firstThen behaves in one way to the first request of each delivery and in another to later ones.
 func firstThen(first, later behaviour) behaviour {
 	return func(x *exchange) {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -140,7 +139,7 @@ func (w *world) load(t *testing.T, perSecond int) (stop func()) {
 func (w *world) transact(ctx context.Context, event string, number int, rollBack bool) fate {
 	ctx, cancel := context.WithTimeout(ctx, enqueueTimeout)
 	defer cancel()
-	payload, _ := json.Marshal(map[string]any{"event": event, "number": number, "pad": w.pad})
+	payload := fmt.Appendf(nil, `{"event": %q, "number": %d, "pad": %q}`, event, number, w.pad)
 	became, ids := rolledBack, []string(nil)
 	defer func() { w.ledger.record(event, became, ids, w.plan(event, payload, len(ids))) }()
 

@@ -141,7 +141,7 @@ func TestOracleComplains(t *testing.T) {
 func TestOracleIsBrief(t *testing.T) {
 	t.Parallel()
 	e := sound()
-	for _, id := range strings.Fields("x1 x2 x3 x4 x5") {
+	for id := range strings.FieldsSeq("x1 x2 x3 x4 x5") {
 		e.planned[id] = planned{event: "e1", path: "/first", hash: "h1"}
 	}
 	got, complaints := judge(e, &rules{duplicates: 1, failures: true})

@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -98,7 +99,7 @@ func (p *proxy) copy(to, from net.Conn) {
 		}
 		if err != nil {
 			_ = to.Close()
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				_ = from.Close()
 			}
 			return

@@ -203,11 +203,6 @@ func (r *receiver) count(is func(*arrival) bool) int {
 	return count
 }
 
-// open counts the requests that are being answered.
-func (r *receiver) open() int {
-	return r.count(func(a *arrival) bool { return a.ended.IsZero() })
-}
-
 // rate is how many requests a second came in the last seconds.
 func (r *receiver) rate() float64 {
 	const window = 3 * time.Second
