@@ -45,6 +45,14 @@ coverage: ## Measure the coverage of jobs and partners, and write coverage.html.
 	go tool cover -html=coverage.out -o coverage.html
 	@go tool cover -func=coverage.out | tail -1
 
+.PHONY: faults
+faults: ## Break workers, databases, networks and partners, and see that nothing is lost; about four minutes.
+	go test -count=1 -timeout 15m -tags faults ./faults
+
+.PHONY: reliability
+reliability: ## The same, and write what it showed to docs/reliability.md.
+	go test -count=1 -timeout 15m -tags faults ./faults -faults.report ../docs/reliability.md
+
 .PHONY: examples
 examples: ## Run the examples; needs Node, and Python and Ruby with PostgreSQL's modules.
 	cd examples/verify/node && npm install --no-package-lock --no-audit --no-fund
@@ -55,6 +63,7 @@ examples: ## Run the examples; needs Node, and Python and Ruby with PostgreSQL's
 lint: $(TOOLS)/golangci-lint ## Run the linters.
 	$(TOOLS)/golangci-lint run ./...
 	$(TOOLS)/golangci-lint run --build-tags examples ./examples/...
+	$(TOOLS)/golangci-lint run --build-tags faults ./faults/...
 
 .PHONY: vulncheck
 vulncheck: $(TOOLS)/govulncheck ## Look for known vulnerabilities in what is used; needs the internet.

@@ -44,6 +44,7 @@ type AttemptLog struct {
 	pool      *pgxpool.Pool
 	logger    *slog.Logger
 	batchSize int
+	failing   bool // the last batch could not be written; the writer's own
 
 	mu        sync.Mutex
 	changed   *sync.Cond // queue, unwritten or closed changed
@@ -286,6 +287,10 @@ func (l *AttemptLog) flush(ctx context.Context, batch []*logEntry) []*logEntry {
 	defer cancel()
 	err := writeEntries(timed, l.pool, batch)
 	if err == nil {
+		if l.failing {
+			l.logger.InfoContext(ctx, "attempts written again")
+		}
+		l.failing = false
 		l.settle(batch, nil)
 		return nil
 	}
@@ -297,14 +302,16 @@ func (l *AttemptLog) flush(ctx context.Context, batch []*logEntry) []*logEntry {
 		}
 		return retry
 	}
-	l.logger.WarnContext(ctx, "attempts not written",
-		slog.Int("rows", len(batch)), slog.String("error", err.Error()))
+	if isRowError(err) || !l.failing {
+		l.logger.WarnContext(ctx, "attempts not written", slog.Int("rows", len(batch)), slog.String("error", err.Error()))
+	}
 	if isRowError(err) {
 		// No repetition helps: the row is lost, and said to be.
 		l.settle(batch, err)
 		return nil
 	}
 
+	l.failing = true
 	var retry, failed []*logEntry
 	for _, entry := range batch {
 		if entry.kept() {

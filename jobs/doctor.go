@@ -113,7 +113,7 @@ func (d *Doctor) examine(ctx context.Context, tx pgx.Tx, userID string, limit in
 // arguments are what the checks' statements name.
 func (d *Doctor) arguments(userID string, limit int) pgx.NamedArgs {
 	keep := d.cfg.Retention
-	stuck := max(d.cfg.Timeout+timeoutMargin+rescueMargin, d.cfg.RescueAfter) + rescueInterval + d.grace
+	stuck := max(d.cfg.Timeout+timeoutMargin+closeMargin, d.cfg.RescueAfter) + rescueInterval + d.grace
 	return pgx.NamedArgs{
 		"user":  userID,
 		"limit": limit,

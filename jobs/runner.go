@@ -21,8 +21,13 @@ const (
 	// fetchCooldown is the least time between two fetches. It bounds throughput (at most MaxConcurrent
 	// deliveries each) and is most of an idle system's latency.
 	fetchCooldown = 10 * time.Millisecond
-	// rescueMargin is added to River's timeout of a try: a job that runs longer has lost its worker.
-	rescueMargin = 30 * time.Second
+	// rescueMargin is added to River's timeout of a try: a job that runs longer counts as lost to River, and
+	// has used a try. It is the last resort, for what the reclaimer does not see, and so long because the end of
+	// a delivery may wait for a database that is away: River's leader would else take it for lost before it is
+	// written.
+	rescueMargin = 10 * time.Minute
+	// closeMargin is the same for an attempt that is still open in the log, which the worker may close later.
+	closeMargin = 30 * time.Second
 	// cancelTimeout is how long a cancelled delivery gets to put its end on record.
 	cancelTimeout = 10 * time.Second
 	// maintenanceQueue keeps deliveries from holding up what keeps the tables small.
@@ -116,14 +121,14 @@ func (r *Runner) newClient(ctx context.Context, id string) (*river.Client[pgx.Tx
 	}
 	jobTimeout := cfg.Timeout + timeoutMargin
 	stuckAfter := max(jobTimeout+rescueMargin, cfg.RescueAfter)
-	settler := &settlementWorker{pool: cfg.Pool, logger: cfg.Logger, logged: cfg.LogAttempts, after: jobTimeout + rescueMargin, keep: cfg.Retention.Attempts}
+	settler := &settlementWorker{pool: cfg.Pool, logger: cfg.Logger, logged: cfg.LogAttempts, after: jobTimeout + closeMargin, keep: cfg.Retention.Attempts}
 	if err := river.AddWorkerSafely(workers, settler); err != nil {
 		return nil, fmt.Errorf("registering the settlement worker: %w", err)
 	}
 	client, err := river.NewClient(riverpgxv5.New(cfg.RiverPool), &river.Config{
 		ID:                          id,
 		Schema:                      cfg.RiverSchema,
-		Logger:                      riverLogger(ctx, cfg.Logger),
+		Logger:                      r.riverLogger(ctx),
 		Workers:                     workers,
 		Middleware:                  []rivertype.Middleware{r.inFlight},
 		ErrorHandler:                &undecodable{worker},
@@ -215,25 +220,30 @@ func (r *Runner) closeLog(ctx context.Context) error {
 }
 
 // riverLogger leaves out what River says at level info about every try and every start, since one line an
-// attempt is this package's own, unless debugging is on.
-func riverLogger(ctx context.Context, logger *slog.Logger) *slog.Logger {
-	if logger.Enabled(ctx, slog.LevelDebug) {
-		return logger
+// attempt is this package's own, and what it says about a database of which this package has said that it is
+// away; unless debugging is on.
+func (r *Runner) riverLogger(ctx context.Context) *slog.Logger {
+	if r.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
+		return r.cfg.Logger
 	}
-	return slog.New(&quietHandler{logger.Handler()})
+	return slog.New(&quietHandler{r.cfg.Logger.Handler(), &r.ready})
 }
 
-// quietHandler drops what is below a warning.
-type quietHandler struct{ slog.Handler }
+// quietHandler drops what is below a warning, and everything while the database is away.
+type quietHandler struct {
+	slog.Handler
+
+	ready *readiness
+}
 
 func (h *quietHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn && h.Handler.Enabled(ctx, level)
+	return level >= slog.LevelWarn && !h.ready.away() && h.Handler.Enabled(ctx, level)
 }
 
 func (h *quietHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &quietHandler{h.Handler.WithAttrs(attrs)}
+	return &quietHandler{h.Handler.WithAttrs(attrs), h.ready}
 }
 
 func (h *quietHandler) WithGroup(name string) slog.Handler {
-	return &quietHandler{h.Handler.WithGroup(name)}
+	return &quietHandler{h.Handler.WithGroup(name), h.ready}
 }

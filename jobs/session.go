@@ -46,6 +46,12 @@ func (r *readiness) set(err error) {
 	r.err = err
 }
 
+// away says whether the database is.
+func (r *readiness) away() bool {
+	err := r.get()
+	return errors.Is(err, errSilent) || errors.Is(err, errReadOnly)
+}
+
 // unready is what to tell others about why the database is of no use. The log has the details.
 func unready(err error) error {
 	if errors.Is(err, errReadOnly) {
