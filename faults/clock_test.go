@@ -54,7 +54,7 @@ func jump(t *testing.T, by time.Duration) {
 	hostClock.offset.Store(int64(by))
 	fault := time.Now()
 	w.enqueue(t, 20)
-	recovered := w.receiver.again(t, settleBound, fault, w.ledger.committed())
+	recovered := w.receiver.again(t, delay+2*lateness, fault, w.ledger.committed())
 	first := map[string]time.Time{}
 	for _, a := range w.receiver.all() {
 		began, again := first[a.id]
@@ -64,7 +64,7 @@ func jump(t *testing.T, by time.Duration) {
 		}
 		require.WithinRange(t, a.began, began.Add(delay-early), began.Add(delay+lateness), "the retry of %s", a.id)
 	}
-	w.conclude(t, settleBound, &rules{failures: true}, took(fault, recovered, "until all were retried"))
+	w.conclude(t, lateness, &rules{failures: true}, took(fault, recovered, "until all were retried"))
 }
 
 // runInTest runs a worker in the test's own process until the test's end.

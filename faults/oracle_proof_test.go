@@ -64,6 +64,10 @@ func TestOracleComplains(t *testing.T) {
 			func(e *evidence, _ *rules) { e.attempts["d2"] = logged{lost: 2} },
 			[]string{"d2 has no row in the log that says delivered"},
 		},
+		"an attempt that nobody closed": {
+			func(e *evidence, _ *rules) { e.attempts["d2"] = logged{delivered: 1, open: 1} },
+			[]string{"d2 has 1 attempts in the log that nobody closed"},
+		},
 		"rolled back and delivered": {
 			func(e *evidence, _ *rules) {
 				e.arrivals = append(e.arrivals, arrival{id: "d3", event: "e2", path: "/first", hash: "h2"})

@@ -114,6 +114,9 @@ func judge(e *evidence, r *rules) (result, []string) {
 		if rows := attempts.rows() - attempts.delivered; rows < refused[id] {
 			complaints.add("delivery %s was refused %d times and has %d rows in the log that don't say delivered", id, refused[id], rows)
 		}
+		if attempts.open > 0 {
+			complaints.add("delivery %s has %d attempts in the log that nobody closed", id, attempts.open)
+		}
 		// The first two tries in a row that are lost cost nothing. How they lie is not looked at, only how many.
 		if most := 1 + attempts.failed + max(0, attempts.lost+attempts.open-2); end == statusDelivered && now.tries > most {
 			complaints.add("delivery %s used %d tries, and %d at most were its own: %+v", id, now.tries, most, attempts)

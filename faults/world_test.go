@@ -190,6 +190,17 @@ func (w *world) waitForWork(t *testing.T, instance string, after time.Time, boun
 	return time.Now()
 }
 
+// begunBetween counts the attempts that a worker has begun between two times.
+func (w *world) begunBetween(t *testing.T, instance string, from, to time.Time) int {
+	t.Helper()
+	host, _ := os.Hostname()
+	var count int
+	require.NoError(t, w.postgres.connect(t).QueryRow(t.Context(), `
+		select count(*) from webhook_delivery_log where starts_with(client_id, $1) and started_at > $2 and started_at < $3`,
+		host+"-"+instance+"-", from, to).Scan(&count))
+	return count
+}
+
 // allow is the bound of the duplicates that a fault may lead to: what these workers have in flight, and 0.3 s
 // of their share of the throughput. It is to be asked for when the fault is over.
 func (w *world) allow(workers ...*worker) func() int {
