@@ -45,6 +45,9 @@ type Config struct {
 	// the account that runs the server: the system's directory for those.
 	TempDir string
 
+	// Port of 127.0.0.1 that the server listens on. 0: a free one.
+	Port int
+
 	// Parameters are extra settings as in postgresql.conf. With fsync=off the
 	// files of a new data directory aren't synced either.
 	Parameters map[string]string
@@ -139,7 +142,7 @@ func startIn(ctx context.Context, cfg *Config, dir *dataDir) (*Server, error) {
 	}
 
 	server := &Server{logger: cfg.Logger, dir: dir, password: password}
-	if err := server.launch(ctx, bin, cfg.Parameters); err != nil {
+	if err := server.launch(ctx, bin, cfg); err != nil {
 		return nil, err
 	}
 
@@ -200,21 +203,25 @@ func (s *Server) stop() error {
 	return err
 }
 
-// launch starts the server on a free port. The port may be taken between the
-// choice and the server's bind, so it chooses again then.
-func (s *Server) launch(ctx context.Context, bin *binaries, parameters map[string]string) error {
+// launch starts the server on the port that was asked for, or on a free one. That
+// may be taken between the choice and the server's bind, so it chooses again then.
+func (s *Server) launch(ctx context.Context, bin *binaries, cfg *Config) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("no answer within %s", startTimeout))
 	defer cancel()
 
 	for try := 1; ; try++ {
-		port, err := freePort(ctx)
+		port, err := cfg.Port, error(nil)
+		if port == 0 {
+			port, err = freePort(ctx)
+		}
+
 		if err != nil {
 			return err
 		}
 
 		s.port = port
 
-		s.process, err = s.dir.launch(bin, port, parameters)
+		s.process, err = s.dir.launch(bin, port, cfg.Parameters)
 		if err != nil {
 			return err
 		}

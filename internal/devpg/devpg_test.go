@@ -151,7 +151,7 @@ func TestPortTaken(t *testing.T) {
 	require.True(t, server.dir.exitIsPassing(), server.dir.logTail())
 
 	// And on to another port.
-	require.NoError(t, server.launch(t.Context(), bin, fast()))
+	require.NoError(t, server.launch(t.Context(), bin, &Config{Parameters: fast()}))
 }
 
 func TestCancelledStart(t *testing.T) {
