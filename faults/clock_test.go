@@ -3,57 +3,47 @@
 package faults
 
 import (
-	"context"
-	"log/slog"
 	"net/http"
-	"net/netip"
-	"sync"
-	"sync/atomic"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"github.com/epicvoice/webhook-worker/jobs"
-	"github.com/epicvoice/webhook-worker/partners"
+	"github.com/epicvoice/webhook-worker/internal/devpg"
 )
 
-// clock is a host's clock that can be put forward or back.
-type clock struct{ offset atomic.Int64 }
-
-func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.offset.Load())) }
-
-func TestClockJumpsAhead(t *testing.T) {
+func TestClockAhead(t *testing.T) {
 	t.Parallel()
-	jump(t, 10*time.Minute)
+	wrongClock(t, "-600")
 }
 
-func TestClockFallsBack(t *testing.T) {
+func TestClockBehind(t *testing.T) {
 	t.Parallel()
-	jump(t, -10*time.Minute)
+	wrongClock(t, "+600")
 }
 
-// jump changes the clock of a worker's host in mid-run. Go reads the clock without a system call, so that no
-// library can shift it for a process: the worker runs in the test, with a clock of its own. Retries come after
-// the configured delay all the same.
-func jump(t *testing.T, by time.Duration) {
+// wrongClock puts seconds between the workers' clocks and the database's. It is the database that is shifted,
+// with libfaketime: Go reads the clock without a call that could be caught. Retries come after the configured
+// delay all the same, and nobody takes the other for dead.
+func wrongClock(t *testing.T, offset string) {
 	t.Helper()
 	const (
 		delay    = 3 * time.Second
-		lateness = 10 * time.Second // generous: a poll, and a slow machine
+		lateness = 10 * time.Second // generous: a slow machine
 		early    = 100 * time.Millisecond
 	)
-	w := newWorld(t, &setting{})
+	w := newWorld(t, &setting{
+		binDirs: []string{shiftedPostgres(t, offset)},
+		environ: []string{"RETRY_BASE_DELAY=3", "RETRY_MAX_DELAY=3"},
+	})
 	w.receiver.anyTime = true // timestamps are of the wrong clock
 	w.receiver.behave(firstThen(answer(http.StatusInternalServerError), answer(http.StatusOK)))
-	hostClock := &clock{}
-	w.runInTest(t, hostClock, delay)
-	w.enqueue(t, 20)
-	w.receiver.waitFor(t, 30*time.Second, "a first try of each", func(all []*arrival) bool { return len(all) >= 40 })
-	hostClock.offset.Store(int64(by))
+	w.startWorker(t, "a")
+	w.startWorker(t, "b")
 	fault := time.Now()
-	w.enqueue(t, 20)
+	w.enqueue(t, 40)
 	recovered := w.receiver.again(t, delay+2*lateness, fault, w.ledger.committed())
 	first := map[string]time.Time{}
 	for _, a := range w.receiver.all() {
@@ -67,48 +57,26 @@ func jump(t *testing.T, by time.Duration) {
 	w.conclude(t, lateness, &rules{failures: true}, took(fault, recovered, "until all were retried"))
 }
 
-// runInTest runs a worker in the test's own process until the test's end.
-func (w *world) runInTest(t *testing.T, hostClock *clock, delay time.Duration) {
+// shiftedPostgres is a directory of PostgreSQL's programs whose server has another time of day.
+func shiftedPostgres(t *testing.T, offset string) string {
 	t.Helper()
-	var pools []*pgxpool.Pool
-	for range 2 {
-		pool, err := pgxpool.New(t.Context(), w.postgres.url())
-		require.NoError(t, err)
-		pools = append(pools, pool)
-	}
-	sender := partners.NewSender(&partners.SenderConfig{
-		Guard:   partners.NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, partners.Ports{}),
-		Timeout: 10 * time.Second, MaxIdle: 100, UserAgent: "webhook-worker/faults",
-	})
-	log := &output{}
-	runner, err := jobs.NewRunner(&jobs.RunnerConfig{
-		Pool: pools[0], RiverPool: pools[1], DirectConn: pools[1].Config().ConnConfig,
-		Store: w.store, Sender: sender, Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Name: "in-test", Now: hostClock.now,
-		Schedule:      jobs.RetrySchedule{BaseDelay: delay, MaxDelay: delay},
-		MaxConcurrent: 100, PollInterval: 5 * time.Second, Timeout: 30 * time.Second, ShutdownTimeout: 5 * time.Second,
-		LogAttempts: true, AttemptBatchSize: 200,
-		Retention: jobs.Retention{
-			Completed: time.Hour, DeadLetters: time.Hour, Cancelled: time.Hour, Events: 24 * time.Hour, Attempts: 24 * time.Hour,
-		},
-	})
+	libraries, err := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
 	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := runner.Run(ctx); err != nil {
-			t.Errorf("worker in the test: %v", err)
+	require.NotEmpty(t, libraries, "libfaketime is needed: apt-get install libfaketime")
+	var real string
+	for _, dir := range devpg.DefaultBinDirs(t.Context()) {
+		if _, err := os.Stat(filepath.Join(dir, "postgres")); err == nil {
+			real = dir
+			break
 		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		running.Wait()
-		sender.Close()
-		for _, pool := range pools {
-			pool.Close()
-		}
-		if t.Failed() {
-			t.Logf("worker: %s", tail(log.String(), 10))
-		}
-	})
+	}
+	require.NotEmpty(t, real, "PostgreSQL's programs are needed")
+	dir, err := os.MkdirTemp(shared.dir, "shifted-") //nolint:usetesting // the account that runs PostgreSQL can't enter t.TempDir
+	require.NoError(t, err)
+	script := "#!/bin/sh\nexport LD_PRELOAD=" + libraries[0] + " FAKETIME=" + offset + " FAKETIME_DONT_FAKE_MONOTONIC=1\n" +
+		"exec " + filepath.Join(real, "postgres") + ` "$@"` + "\n"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "postgres"), []byte(script), 0o755)) //nolint:gosec // another account runs it
+	require.NoError(t, os.Chmod(dir, 0o755))                                                //nolint:gosec // as above
+	require.NoError(t, os.Symlink(filepath.Join(real, "initdb"), filepath.Join(dir, "initdb")))
+	return dir
 }

@@ -38,7 +38,7 @@ type postgres struct {
 }
 
 // newPostgres starts a server on a copy of the migrated template, with fsync as in production.
-func newPostgres(t *testing.T, parameters map[string]string) *postgres {
+func newPostgres(t *testing.T, s *setting) *postgres {
 	t.Helper()
 	template, err := template()
 	require.NoError(t, err)
@@ -48,11 +48,11 @@ func newPostgres(t *testing.T, parameters map[string]string) *postgres {
 	output, err := exec.CommandContext(t.Context(), "cp", "-a", filepath.Join(template, "pgdata"), filepath.Join(template, "password"), dir).CombinedOutput()
 	require.NoError(t, err, string(output))
 
-	p := &postgres{cfg: devpg.Config{DataDir: dir, Port: freePort(t), Parameters: map[string]string{
+	p := &postgres{cfg: devpg.Config{DataDir: dir, Port: freePort(t), BinDirs: s.binDirs, Parameters: map[string]string{
 		"shared_buffers": "32MB",
 		"max_wal_size":   "256MB",
 	}}}
-	maps.Copy(p.cfg.Parameters, parameters)
+	maps.Copy(p.cfg.Parameters, s.postgres)
 	p.start(t)
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -33,6 +33,7 @@ type setting struct {
 	pad      int      // bytes by which payloads are larger
 	tls      *tls.Config
 	postgres map[string]string
+	binDirs  []string // of PostgreSQL's programs; nil: the usual ones
 }
 
 // world is what one scenario runs on: a PostgreSQL server, a receiver with two partners that get every event
@@ -56,7 +57,7 @@ type world struct {
 func newWorld(t *testing.T, s *setting) *world {
 	t.Helper()
 	w := &world{
-		postgres:   newPostgres(t, s.postgres),
+		postgres:   newPostgres(t, s),
 		receiver:   newReceiver(t, s.tls),
 		ledger:     newLedger(),
 		subscribed: []string{"first", "second"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -105,11 +106,16 @@ func (e *Enqueuer) enqueue(
 	return e.insertJobs(ctx, tx, &event, subscribed, trigger)
 }
 
+// maxClockError is how far the application's clock may be off before its jobs are dated anew. A worker looks
+// for what comes due within as much anyway.
+const maxClockError = time.Second
+
 // subscription is a partner that an event goes to, with what its job needs.
 type subscription struct {
 	Delivery
 
 	maxAttempts int
+	enqueuedAt  time.Time // by the database's clock
 }
 
 // storeEventStatement stores an event that is new and returns its subscriptions. The settings are scalar
@@ -133,7 +139,7 @@ const storeEventStatement = `
 	    returning true
 	)
 	select exists (select from stored) as stored, (select river_schema from webhook_settings) as river_schema,
-	       subscribed.partner_id, subscribed.partner_slug, subscribed.delivery_id, subscribed.max_attempts,
+	       subscribed.partner_id, subscribed.partner_slug, subscribed.delivery_id, subscribed.max_attempts, clock_timestamp(),
 	       case when subscribed.partner_id is not null and exists (select from stored) then ` + wakeWorkers + ` end
 	  from (select) as always
 	  left join subscribed on true
@@ -156,13 +162,15 @@ func (e *Enqueuer) storeEvent(ctx context.Context, tx pgx.Tx, event *Event, only
 		slug        *string
 		deliveryID  *uuid.UUID
 		maxAttempts *int
+		now         time.Time
 		subscribed  []subscription
 	)
-	_, err = pgx.ForEachRow(rows, []any{&stored, &schema, &partnerID, &slug, &deliveryID, &maxAttempts, nil}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&stored, &schema, &partnerID, &slug, &deliveryID, &maxAttempts, &now, nil}, func() error {
 		if partnerID != nil {
 			subscribed = append(subscribed, subscription{
 				Delivery:    Delivery{ID: *deliveryID, PartnerID: *partnerID, PartnerSlug: *slug},
 				maxAttempts: *maxAttempts,
+				enqueuedAt:  now,
 			})
 		}
 		return nil
@@ -187,11 +195,7 @@ const repeatedEventStatement = `
 
 // repeatedEvent returns the deliveries of an event that had been stored before.
 func (e *Enqueuer) repeatedEvent(ctx context.Context, tx pgx.Tx, event *Event) ([]Delivery, error) {
-	statement := repeatedEventStatement
-	if schema := e.client.Schema(); schema != "" { // the search path may lead to the application's own River
-		statement = strings.Replace(statement, "join river_job", "join "+pgx.Identifier{schema, "river_job"}.Sanitize(), 1)
-	}
-	rows, err := tx.Query(ctx, statement,
+	rows, err := tx.Query(ctx, strings.Replace(repeatedEventStatement, "join river_job", "join "+e.jobTable(), 1),
 		event.UserID, event.ID, event.Type, string(event.Payload))
 	if err != nil {
 		return nil, fmt.Errorf("reading event %q: %w", event.ID, err)
@@ -251,7 +255,34 @@ func (e *Enqueuer) insertJobs(
 	if err != nil {
 		return nil, fmt.Errorf("enqueueing event %q: %w", event.ID, err)
 	}
-	return withJobIDs(subscribed, results), nil
+	deliveries := withJobIDs(subscribed, results)
+	// River dates jobs by the application's clock, and the database decides by its own what is due.
+	if wrong := results[0].Job.ScheduledAt.Sub(subscribed[0].enqueuedAt); wrong.Abs() > maxClockError {
+		if err := e.dateByDatabase(ctx, tx, deliveries); err != nil {
+			return nil, fmt.Errorf("enqueueing event %q: %w", event.ID, err)
+		}
+	}
+	return deliveries, nil
+}
+
+// dateByDatabase makes new jobs due now by the database's clock.
+func (e *Enqueuer) dateByDatabase(ctx context.Context, tx pgx.Tx, deliveries []Delivery) error {
+	ids := make([]int64, len(deliveries))
+	for i := range deliveries {
+		ids[i] = deliveries[i].JobID
+	}
+	if _, err := tx.Exec(ctx, `update `+e.jobTable()+` set created_at = now(), scheduled_at = now() where id = any($1)`, ids); err != nil {
+		return fmt.Errorf("dating its jobs: %w", err)
+	}
+	return nil
+}
+
+// jobTable is River's table of jobs. Where the client names its schema, the search path may lead to another's.
+func (e *Enqueuer) jobTable() string {
+	if schema := e.client.Schema(); schema != "" {
+		return pgx.Identifier{schema, "river_job"}.Sanitize()
+	}
+	return "river_job"
 }
 
 // withJobIDs gives each delivery the id of its job, whatever order the database returned them in.

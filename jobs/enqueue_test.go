@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -336,4 +337,30 @@ func TestOneJobADelivery(t *testing.T) {
 	_, err := b.pool.Exec(t.Context(), `
 		insert into river_job (args, kind, max_attempts, queue) select args, kind, max_attempts, queue from river_job`)
 	require.ErrorContains(t, err, "river_job_webhook_delivery_id_idx")
+}
+
+// applicationClock is the clock of an application's host.
+type applicationClock struct{ wrong time.Duration }
+
+func (c applicationClock) Now() time.Time { return time.Now().Add(c.wrong) }
+
+func (c applicationClock) NowOrNil() *time.Time { return new(c.Now()) }
+
+// What is due is decided by the database's clock, whatever the application's host thinks the time is.
+func TestEnqueueWithAWrongClock(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.partner(t, user, "one", nowhere, "*")
+	b.partner(t, user, "two", nowhere, "*")
+	for _, wrong := range []time.Duration{10 * time.Minute, -10 * time.Minute} {
+		client, err := river.NewClient(riverpgxv5.New(b.pool), &river.Config{Test: river.TestConfig{Time: applicationClock{wrong}}})
+		require.NoError(t, err)
+		enqueuer, err := jobs.NewEnqueuer(&jobs.EnqueuerConfig{Client: client})
+		require.NoError(t, err)
+		require.NoError(t, pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+			_, err := enqueuer.EnqueueTx(t.Context(), tx, completed(wrong.String()))
+			return err
+		}))
+	}
+	require.Equal(t, 4, b.count(t, `river_job where scheduled_at between now() - interval '1 minute' and now() and created_at = scheduled_at and state = 'available'`))
 }
