@@ -63,20 +63,20 @@ func shiftedPostgres(t *testing.T, offset string) string {
 	libraries, err := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
 	require.NoError(t, err)
 	require.NotEmpty(t, libraries, "libfaketime is needed: apt-get install libfaketime")
-	var real string
+	var found string
 	for _, dir := range devpg.DefaultBinDirs(t.Context()) {
 		if _, err := os.Stat(filepath.Join(dir, "postgres")); err == nil {
-			real = dir
+			found = dir
 			break
 		}
 	}
-	require.NotEmpty(t, real, "PostgreSQL's programs are needed")
+	require.NotEmpty(t, found, "PostgreSQL's programs are needed")
 	dir, err := os.MkdirTemp(shared.dir, "shifted-") //nolint:usetesting // the account that runs PostgreSQL can't enter t.TempDir
 	require.NoError(t, err)
 	script := "#!/bin/sh\nexport LD_PRELOAD=" + libraries[0] + " FAKETIME=" + offset + " FAKETIME_DONT_FAKE_MONOTONIC=1\n" +
-		"exec " + filepath.Join(real, "postgres") + ` "$@"` + "\n"
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "postgres"), []byte(script), 0o755)) //nolint:gosec // another account runs it
-	require.NoError(t, os.Chmod(dir, 0o755))                                                //nolint:gosec // as above
-	require.NoError(t, os.Symlink(filepath.Join(real, "initdb"), filepath.Join(dir, "initdb")))
+		"exec " + filepath.Join(found, "postgres") + ` "$@"` + "\n"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "postgres"), []byte(script), 0o755))
+	require.NoError(t, os.Chmod(dir, 0o755))
+	require.NoError(t, os.Symlink(filepath.Join(found, "initdb"), filepath.Join(dir, "initdb")))
 	return dir
 }
