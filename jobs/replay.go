@@ -122,6 +122,9 @@ type ReplayCount struct {
 	PartnerID   uuid.UUID `json:"partner_id"`
 	PartnerSlug *string   `json:"partner_slug"` // nil: the partner was deleted
 	Count       int64     `json:"count"`
+
+	// LeftOut says why none of them would be replayed; empty: they would.
+	LeftOut ReplayResult `json:"left_out,omitempty"`
 }
 
 // CountReplay counts what [Deliveries.Replay] would take, by partner, most first.
@@ -135,7 +138,8 @@ func (d *Deliveries) CountReplay(ctx context.Context, replay *Replay) ([]ReplayC
 	err = readMuch(ctx, d.pool, func(tx pgx.Tx) error {
 		counts, err = collect(ctx, tx, pgx.RowToStructByPos[ReplayCount], `
 			with counted as (select user_id, partner_id, count(*) as count from (`+statement+`) as selected group by user_id, partner_id)
-			select c.user_id, c.partner_id, p.partner_slug, c.count
+			select c.user_id, c.partner_id, p.partner_slug, c.count,
+			       case when p.id is null then 'partner_deleted' when not p.enabled then 'partner_disabled' else '' end
 			  from counted c
 			  left join partner_webhooks p on p.user_id = c.user_id and p.id = c.partner_id
 			 order by c.count desc, c.user_id, p.partner_slug`, where.args...)

@@ -176,7 +176,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	drainCtx, giveUp := context.WithCancel(lasting)
 	last, earlier := r.serve(ctx, drainCtx, first)
 
-	if !r.ready.away() {
+	if !isAway(r.Ready()) {
 		r.ready.set(errStopping)
 	}
 	logger.InfoContext(ctx, "worker stopping", slog.Duration("shutdown_timeout", r.cfg.ShutdownTimeout))

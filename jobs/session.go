@@ -24,6 +24,9 @@ type session struct {
 	reclaiming     sync.WaitGroup
 }
 
+// quietFor is for how long nothing more is said of a database that is away, or back.
+const quietFor = 10 * time.Second
+
 // Why a runner is not ready.
 var (
 	errStarting = errors.New("the worker is starting")
@@ -36,21 +39,28 @@ var errElsewhere = errors.New("the worker's lock is not seen by its other connec
 
 // readiness is whether a runner takes deliveries.
 type readiness struct {
-	mu  sync.Mutex
-	err error // nil: it does
+	mu   sync.Mutex
+	err  error     // nil: it does
+	back time.Time // when the database came back the last time
 }
 
 func (r *readiness) set(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if isAway(r.err) && err == nil {
+		r.back = time.Now()
+	}
 	r.err = err
 }
 
-// away says whether the database is.
+// away says whether the database is, or has just come back: the session before then still speaks of it.
 func (r *readiness) away() bool {
-	err := r.get()
-	return errors.Is(err, errSilent) || errors.Is(err, errReadOnly)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return isAway(r.err) || time.Since(r.back) < quietFor
 }
+
+func isAway(err error) bool { return errors.Is(err, errSilent) || errors.Is(err, errReadOnly) }
 
 // unready is what to tell others about why the database is of no use. The log has the details.
 func unready(err error) error {
@@ -149,14 +159,14 @@ func (r *Runner) serve(ctx, drain context.Context, current *session) (*session, 
 // reopen tries until it has a new session; nil if ctx ends first.
 func (r *Runner) reopen(ctx context.Context) *session {
 	wait := firstReconnect
-	said := ""
+	said, begun := "", time.Now()
 	for {
 		next, err := r.open(context.WithoutCancel(ctx), laterGrace)
 		if err == nil {
 			return next
 		}
 		r.ready.set(unready(err))
-		if text := err.Error(); text != said {
+		if text := err.Error(); text != said && time.Since(begun) > quietFor {
 			r.cfg.Logger.WarnContext(ctx, "database still away", slog.String("error", text))
 			said = text
 		}

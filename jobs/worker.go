@@ -223,7 +223,11 @@ func (w *DeliveryWorker) record(ctx context.Context, attempt *Attempt, opened bo
 		write = w.log.CloseAttempt
 	}
 	if err := write(waited, attempt); err != nil {
-		w.logger.WarnContext(ctx, "outcome not recorded yet",
+		level := slog.LevelWarn
+		if errors.Is(err, errUnwritable) {
+			level = slog.LevelDebug // the log says so itself, once, and writes it later
+		}
+		w.logger.Log(ctx, level, "outcome not recorded yet",
 			slog.String("delivery_id", attempt.DeliveryID.String()), slog.String("error", err.Error()))
 	}
 }

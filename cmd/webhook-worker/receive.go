@@ -37,6 +37,9 @@ func (c *receiveCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
+		return usagef("--addr must be HOST:PORT, such as 127.0.0.1:9000, and is %q", c.Addr)
+	}
 	handler, err := receiver.New(&receiver.Config{
 		Secret:   secret.Reveal(),
 		Status:   c.Status,

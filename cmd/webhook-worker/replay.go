@@ -39,7 +39,7 @@ type perTime float64
 // UnmarshalText reads a number, a second's if no time is named.
 func (r *perTime) UnmarshalText(text []byte) error {
 	number, unit, _ := strings.Cut(string(text), "/")
-	seconds, known := map[string]float64{"": 1, "s": 1, "m": 60, "h": 3600}[unit]
+	seconds, known := map[string]float64{"": 1, "s": 1, "m": 60}[unit]
 	count, err := strconv.ParseFloat(number, 64)
 	if err != nil || !known || !(count > 0) || count > 1e6 {
 		return fmt.Errorf("must be a number a second or a minute, such as 500/s or 30/m, and is %q", text)
@@ -65,7 +65,7 @@ func (c *replayCommand) Run(a *app) error {
 		if c.DryRun {
 			return c.printCounts(a, counts)
 		}
-		return c.replaySelected(a, deliveries, replay, total(counts))
+		return c.replaySelected(a, deliveries, replay, total(counts, func(jobs.ReplayCount) bool { return true }))
 	})
 }
 
@@ -192,18 +192,22 @@ func (c *replayCommand) run() string {
 	return "replay-" + time.Now().UTC().Format("20060102-150405") + "-" + strings.ToLower(rand.Text()[:6])
 }
 
-func total(counts []jobs.ReplayCount) int64 {
+// total sums up those counts that count.
+func total(counts []jobs.ReplayCount, counting func(jobs.ReplayCount) bool) int64 {
 	var sum int64
 	for _, count := range counts {
-		sum += count.Count
+		if counting(count) {
+			sum += count.Count
+		}
 	}
 	return sum
 }
 
 // printCounts shows what a dry run found.
 func (c *replayCommand) printCounts(a *app, counts []jobs.ReplayCount) error {
+	would := total(counts, func(count jobs.ReplayCount) bool { return count.LeftOut == "" })
 	if c.JSON {
-		return a.printJSON(map[string]any{"count": total(counts), "partners": counts})
+		return a.printJSON(map[string]any{"count": would, "partners": counts})
 	}
 	rows := make([][]string, len(counts))
 	for i, count := range counts {
@@ -216,7 +220,12 @@ func (c *replayCommand) printCounts(a *app, counts []jobs.ReplayCount) error {
 	if err := printTable(a.stdout, []string{"USER", "PARTNER", "DELIVERIES"}, rows); err != nil {
 		return err
 	}
-	a.say("%d deliveries would be %s", total(counts), c.verb())
+	a.say("%d deliveries would be %s", would, c.verb())
+	for _, reason := range []jobs.ReplayResult{jobs.PartnerDeleted, jobs.PartnerDisabled} {
+		if left := total(counts, func(count jobs.ReplayCount) bool { return count.LeftOut == reason }); left > 0 {
+			a.say("%d would be left out: %s", left, reason)
+		}
+	}
 	return nil
 }
 

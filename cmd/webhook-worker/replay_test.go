@@ -79,7 +79,7 @@ func TestReplayDryRunOfASelection(t *testing.T) {
 		{"other", "acme", "4"},
 		{"u", gone["id"].(string), "(deleted)", "3"},
 	}, words(table.stdout))
-	require.Equal(t, "19 deliveries would be replayed\n", table.stderr)
+	require.Equal(t, "16 deliveries would be replayed\n3 would be left out: partner_deleted\n", table.stderr)
 
 	type counts struct {
 		Count    int
