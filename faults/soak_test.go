@@ -41,6 +41,7 @@ type soak struct {
 
 	t       *testing.T
 	random  *rand.Rand
+	lasting time.Duration // of the fault that begins
 	proxies []*proxy
 	allowed []func() int
 	active  [kinds]func() // how the fault of a kind ends
@@ -87,13 +88,13 @@ func TestSoak(t *testing.T) {
 func (s *soak) happen(start time.Time) bool {
 	all := faults()
 	next := all[s.random.IntN(len(all))]
-	lasting := time.Duration(s.random.Int64N(int64(longestFault)))
+	s.lasting = time.Duration(s.random.Int64N(int64(longestFault)))
 	if s.active[next.of] != nil {
 		return false
 	}
-	s.t.Logf("%6.1f s: %s, %.1f s", time.Since(start).Seconds(), next.name, lasting.Seconds())
+	s.t.Logf("%6.1f s: %s, %.1f s", time.Since(start).Seconds(), next.name, s.lasting.Seconds())
 	s.active[next.of] = next.begin(s)
-	s.ends[next.of] = time.Now().Add(lasting)
+	s.ends[next.of] = time.Now().Add(s.lasting)
 	return true
 }
 
@@ -156,7 +157,12 @@ func workerFaults() []random {
 		{"freeze a worker", ofWorkers, to(func(s *soak, victim *worker) func() {
 			s.allow(victim) // if it loses its connection meanwhile
 			victim.signal(syscall.SIGSTOP)
-			return func() { victim.signal(syscall.SIGCONT) }
+			// By itself: another fault may wait for a lock that the worker holds.
+			waking := time.AfterFunc(s.lasting, func() { victim.signal(syscall.SIGCONT) })
+			return func() {
+				waking.Stop()
+				victim.signal(syscall.SIGCONT)
+			}
 		})},
 	}
 }
