@@ -257,10 +257,25 @@ func (w *world) settle(t *testing.T, bound time.Duration) {
 	t.Errorf("after %s these deliveries have not ended: %s", bound, strings.Join(waiting, ", "))
 }
 
+// logIsClosed waits until no attempt is open in the log, and says whether that is so. What could not be written
+// at first is written later, after some seconds at most.
+func (w *world) logIsClosed(t *testing.T, bound time.Duration) bool {
+	t.Helper()
+	conn := w.postgres.connect(t)
+	for deadline := time.Now().Add(bound); ; time.Sleep(200 * time.Millisecond) {
+		var open int
+		require.NoError(t, conn.QueryRow(t.Context(), `select count(*) from webhook_delivery_log where outcome = 'sending'`).Scan(&open))
+		if open == 0 || time.Now().After(deadline) {
+			return open == 0
+		}
+	}
+}
+
 // conclude waits for the end of all deliveries, lets the oracle judge, and adds a row to the report.
 func (w *world) conclude(t *testing.T, bound time.Duration, r *rules, recovery string) {
 	t.Helper()
 	w.settle(t, bound)
+	w.logIsClosed(t, 15*time.Second) // or the oracle says which are open
 	got, complaints := judge(w.gather(t), r)
 	for _, complaint := range complaints {
 		t.Error(complaint)
