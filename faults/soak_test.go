@@ -90,7 +90,7 @@ func TestSoak(t *testing.T) {
 // what is older than any attempt.
 func (s *soak) settleLog() {
 	const step, bound = 15 * time.Second, 3 * time.Minute
-	s.world.settle(s.t, settleBound)
+	s.settle(s.t, settleBound)
 	for deadline := time.Now().Add(bound); !s.logIsClosed(s.t, step) && time.Now().Before(deadline); {
 		s.postgres.exec(s.t, `
 			insert into river_job (kind, queue, max_attempts, args) values ('webhook_settlement', 'webhook_maintenance', 1, '{}')`)
@@ -244,7 +244,8 @@ func otherFaults() []random {
 		{"cut a worker's network", ofNetwork, cut((*proxy).down)},
 		{"silence a worker's network", ofNetwork, cut((*proxy).mute)},
 		{"receiver down", ofReceiver, func(s *soak) func() {
-			s.receiver.down()
+			allowed := s.receiver.down()
+			s.allowed = append(s.allowed, func() int { return allowed })
 			return func() { s.receiver.up(s.t) }
 		}},
 		{"receiver answers 503", ofReceiver, bad(answer(http.StatusServiceUnavailable))},
