@@ -163,7 +163,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	logger := r.cfg.Logger
 	lasting := context.WithoutCancel(ctx)
 	if r.cfg.LogAttempts {
-		r.log = NewAttemptLog(&AttemptLogConfig{Pool: r.cfg.RiverPool, Logger: logger, BatchSize: r.cfg.AttemptBatchSize})
+		r.log = NewAttemptLog(&AttemptLogConfig{ //nolint:contextcheck // it ends with Close
+			Pool: r.cfg.RiverPool, Logger: logger, BatchSize: r.cfg.AttemptBatchSize,
+		})
 	}
 	if err := r.liveness.connect(ctx, 0); err != nil {
 		return errors.Join(fmt.Errorf("connecting for the worker's lock: %w", err), r.closeLog(lasting))

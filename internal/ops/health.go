@@ -46,16 +46,13 @@ func NewHealth(ctx context.Context, at config.HealthAddr, instance string, ready
 
 // removeStale removes the socket that a killed worker of this instance left, which is in the way.
 func removeStale(ctx context.Context, path string) error {
-	info, err := os.Lstat(path)
-	if err != nil || info.Mode().Type() != fs.ModeSocket {
-		return nil // listening says what is wrong, if anything is
-	}
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
-	if err == nil {
+	if conn, err := new(net.Dialer).DialContext(ctx, "unix", path); err == nil {
 		_ = conn.Close()
 		return fmt.Errorf("listening on WORKER_HEALTH_ADDR: another worker answers at %s: give each an --instance of its own", path)
 	}
-	_ = os.Remove(path)
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
+		_ = os.Remove(path) // or listening says what is wrong
+	}
 	return nil
 }
 
