@@ -42,6 +42,16 @@ func (b *testBundle) cut(t *testing.T, where string) int {
 
 const locks = `pid in (select pid from pg_locks where locktype = 'advisory' and objsubid = 1)`
 
+// newHoldingEndpoint answers nothing until answer is closed.
+func newHoldingEndpoint(t *testing.T) (e *endpoint, arrived, answer chan struct{}) {
+	t.Helper()
+	arrived, answer = make(chan struct{}, 10), make(chan struct{})
+	return newEndpoint(t, func(http.ResponseWriter, *http.Request) {
+		arrived <- struct{}{}
+		<-answer
+	}), arrived, answer
+}
+
 func TestRunnerComesBackWithItsDatabase(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -70,11 +80,7 @@ func TestRunnerComesBackWithItsDatabase(t *testing.T) {
 func TestRunnerFinishesWhatWasUnderWay(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	arrived, answer := make(chan struct{}, 10), make(chan struct{})
-	e := newEndpoint(t, func(http.ResponseWriter, *http.Request) {
-		arrived <- struct{}{}
-		<-answer
-	})
+	e, arrived, answer := newHoldingEndpoint(t)
 	b.partner(t, user, "acme", e.URL, "*")
 	r := b.runReady(t, nil)
 	delivery := b.enqueue(t, completed("e1"))[0]
@@ -132,11 +138,7 @@ func TestRunnerRefusesTwoDatabases(t *testing.T) {
 func TestRunnerKeepsItsDeliveriesWhenItsLockBreaks(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	arrived, answer := make(chan struct{}, 10), make(chan struct{})
-	e := newEndpoint(t, func(http.ResponseWriter, *http.Request) {
-		arrived <- struct{}{}
-		<-answer
-	})
+	e, arrived, answer := newHoldingEndpoint(t)
 	b.partner(t, user, "acme", e.URL, "*")
 	first := b.runReady(t, nil)
 	delivery := b.enqueue(t, completed("e1"))[0]
@@ -175,11 +177,7 @@ func (b *testBundle) breakable(t *testing.T) (*pgxpool.Pool, *atomic.Bool) {
 func TestRunnerWhosePoolIsBrokenKeepsItsLocks(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	arrived, answer := make(chan struct{}, 10), make(chan struct{})
-	e := newEndpoint(t, func(http.ResponseWriter, *http.Request) {
-		arrived <- struct{}{}
-		<-answer
-	})
+	e, arrived, answer := newHoldingEndpoint(t)
 	b.partner(t, user, "acme", e.URL, "*")
 	pool, broken := b.breakable(t)
 	patient := b.patient(t)
