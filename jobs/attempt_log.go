@@ -197,6 +197,13 @@ func (l *AttemptLog) Flushed(ctx context.Context) {
 	}
 }
 
+// Unwritten is how many outcomes the database has not taken yet.
+func (l *AttemptLog) Unwritten() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unwritten
+}
+
 // Close writes what is queued and ends the log. If ctx ends before that, what could not be written is
 // lost, and Close returns an error that says how much.
 func (l *AttemptLog) Close(ctx context.Context) error {

@@ -82,14 +82,16 @@ func writeEntries(ctx context.Context, pool *pgxpool.Pool, entries []*logEntry) 
 }
 
 // restore writes outcomes of which some have no intent any more: the database was failed over to a replica
-// that had not received all.
+// that had not received all. What was removed along with its event, such as an erased user's, stays so.
 func restore(ctx context.Context, pool *pgxpool.Pool, closes []*Attempt) error {
 	columns, err := closeColumns(closes)
 	if err != nil {
 		return err
 	}
 	batch := &pgx.Batch{}
-	batch.Queue(insertAttempts+" on conflict do nothing", insertColumns(closes)...)
+	batch.Queue(insertAttempts+`
+	 where exists (select from webhook_events e where e.user_id = a.user_id and e.event_id = a.event_id)
+	    on conflict do nothing`, insertColumns(closes)...)
 	batch.Queue(closeAttempts, columns...)
 	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("writing %d rows of webhook_delivery_log again: %w", len(closes), err)

@@ -283,13 +283,17 @@ func TestAttemptLogRestoresALostIntent(t *testing.T) {
 	t.Parallel()
 	pool := testdb.New(t)
 	log := newTestLog(t, pool, 10)
-	kept, gone := newTestAttempt(), newTestAttempt()
-	require.NoError(t, log.Open(t.Context(), kept))
-	require.NoError(t, log.Open(t.Context(), gone))
-	_, err := pool.Exec(t.Context(), `delete from webhook_delivery_log where attempt_id = $1`, gone.ID)
+	kept, gone, erased := newTestAttempt(), newTestAttempt(), newTestAttempt()
+	erased.UserID = "erased"
+	_, err := pool.Exec(t.Context(), `insert into webhook_events (user_id, event_id, event_type, payload, partner_ids, delivery_ids) values ('u', 'e', 'call.completed', '{}', '{}', '{}')`)
+	require.NoError(t, err)
+	for _, attempt := range []*Attempt{kept, gone, erased} {
+		require.NoError(t, log.Open(t.Context(), attempt))
+	}
+	_, err = pool.Exec(t.Context(), `delete from webhook_delivery_log where attempt_id = any($1)`, []uuid.UUID{gone.ID, erased.ID})
 	require.NoError(t, err)
 	var closing sync.WaitGroup
-	for _, attempt := range []*Attempt{kept, gone} {
+	for _, attempt := range []*Attempt{kept, gone, erased} {
 		closing.Go(func() {
 			if err := log.CloseAttempt(t.Context(), delivered(attempt)); err != nil {
 				t.Errorf("closing: %v", err)
@@ -297,7 +301,7 @@ func TestAttemptLogRestoresALostIntent(t *testing.T) {
 		})
 	}
 	closing.Wait()
-	require.Equal(t, map[Outcome]int{OutcomeDelivered: 2}, outcomes(t, pool))
+	require.Equal(t, map[Outcome]int{OutcomeDelivered: 2}, outcomes(t, pool), "an erased user's stays away")
 	var body string
 	require.NoError(t, pool.QueryRow(t.Context(), `select response_body from webhook_delivery_log where attempt_id = $1`, gone.ID).Scan(&body))
 	require.Equal(t, "ok", body)

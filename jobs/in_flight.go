@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -19,19 +20,25 @@ type run struct {
 	AttemptedAt time.Time
 }
 
-// inFlight knows what its process has been given to work on. It is a River middleware, which sees even the
-// jobs whose arguments mean nothing.
+// inFlight knows what its process has been given to work on, and bounds how much of it is worked on at once: a
+// session that is suspended still works on what it has. It is a River middleware, which sees even the jobs
+// whose arguments mean nothing, before their time begins to run.
 type inFlight struct {
 	river.MiddlewareDefaults
 
+	slots chan struct{}
+
 	mu       sync.Mutex
 	runs     map[run]time.Time // when it ended; zero: it is under way
+	unheard  map[run]time.Time // since when the database says that it is this process's, which does not know it
 	underWay int
 	done     int // those that ended with a verdict
 	stopped  int // those that were cut short because the process stops
 }
 
-func newInFlight() *inFlight { return &inFlight{runs: map[run]time.Time{}} }
+func newInFlight(most int) *inFlight {
+	return &inFlight{slots: make(chan struct{}, most), runs: map[run]time.Time{}, unheard: map[run]time.Time{}}
+}
 
 // Work notes that a job is under way, and when it has ended.
 func (f *inFlight) Work(ctx context.Context, job *rivertype.JobRow, work func(context.Context) error) error {
@@ -55,8 +62,15 @@ func (f *inFlight) Work(ctx context.Context, job *rivertype.JobRow, work func(co
 			f.done++
 		}
 	}()
+	select {
+	case f.slots <- struct{}{}:
+		defer func() { <-f.slots }()
+	case <-ctx.Done():
+		stopped = true
+		return fmt.Errorf("stopped before the delivery: %w", ctx.Err())
+	}
 	err := work(ctx)
-	stopped = err != nil && errors.Is(err, context.Canceled)
+	stopped = errors.Is(err, context.Canceled) && !errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely)
 	return err
 }
 
@@ -67,7 +81,8 @@ func (f *inFlight) counts() (underWay, done, stopped int) {
 	return f.underWay, f.done, f.stopped
 }
 
-// strays picks from the runs that the database says are this process's those that it never heard of.
+// strays picks from the runs that the database says are this process's those that it has not heard of for
+// strayAfter. The answer to a fetch may be late.
 func (f *inFlight) strays(running []run, now time.Time) []int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -76,8 +91,20 @@ func (f *inFlight) strays(running []run, now time.Time) []int64 {
 	for _, this := range running {
 		this.AttemptedAt = this.AttemptedAt.UTC()
 		seen[this] = true
-		if _, known := f.runs[this]; !known {
+		if _, known := f.runs[this]; known {
+			continue
+		}
+		since, again := f.unheard[this]
+		switch {
+		case !again:
+			f.unheard[this] = now
+		case now.Sub(since) >= strayAfter:
 			strays = append(strays, this.JobID)
+		}
+	}
+	for this := range f.unheard {
+		if _, known := f.runs[this]; known || !seen[this] {
+			delete(f.unheard, this)
 		}
 	}
 	for this, ended := range f.runs {

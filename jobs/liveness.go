@@ -57,30 +57,79 @@ type liveness struct {
 	config *pgx.ConnConfig
 	clock  *databaseClock // read along with every sign of life
 
-	mu      sync.Mutex
-	clients map[string]bool // those that have not ended, and whether conn holds their lock; guarded by mu
-	conn    *pgx.Conn       // nil: away; guarded by mu
+	connMu sync.Mutex // held while the server is asked
+	conn   *pgx.Conn  // nil: away
+
+	mu      sync.Mutex      // held for moments
+	clients map[string]bool // those that have not ended, and whether conn holds their lock
+	away    error           // why there is no connection; nil: there is one
+	trusted time.Time       // from when on others whose lock is free count as dead
 }
 
 func newLiveness(config *pgx.ConnConfig, clock *databaseClock) *liveness {
-	return &liveness{config: config, clock: clock, clients: map[string]bool{}}
+	return &liveness{config: config, clock: clock, clients: map[string]bool{}, away: errAway}
 }
 
-// connect opens the connection and takes the locks of all clients. It returns for how long the server has
-// been up.
-func (l *liveness) connect(ctx context.Context) (time.Duration, error) {
+// keep sees that the connection lives, and opens it again when it does not, until ctx ends. The locks are free
+// from when it breaks until it is back.
+func (l *liveness) keep(ctx context.Context) {
+	wait := heartbeatInterval
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		if l.fault() == nil {
+			wait = heartbeatInterval
+			if err := l.beat(ctx); err != nil && ctx.Err() == nil {
+				l.disconnect(ctx, err)
+				wait = firstReconnect
+			}
+			continue
+		}
+		if err := l.connect(ctx, reconnectGrace); err == nil {
+			wait = heartbeatInterval
+		} else {
+			l.disconnect(ctx, err)
+			wait = min(2*wait, maxReconnect)
+		}
+	}
+}
+
+// fault says why the locks are not held; nil: they are.
+func (l *liveness) fault() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.away
+}
+
+// trustedFrom is from when on others whose lock is free count as dead.
+func (l *liveness) trustedFrom() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.trusted
+}
+
+// connect opens the connection and takes the locks of all clients. Nobody counts as dead for the grace given, nor in
+// the first startGrace of the server.
+func (l *liveness) connect(ctx context.Context, grace time.Duration) error {
 	bounded, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	conn, err := pgx.ConnectConfig(bounded, l.config.Copy())
 	if err != nil {
-		return 0, err
+		return err
 	}
 	uptime, err := l.prepare(bounded, conn)
 	if err != nil {
 		closeConn(ctx, conn)
-		return 0, err
+		return err
 	}
-	return uptime, nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.away = nil
+	l.trusted = time.Now().Add(max(grace, startGrace-uptime))
+	return nil
 }
 
 // prepare makes a new connection the one that holds the locks.
@@ -95,16 +144,17 @@ func (l *liveness) prepare(ctx context.Context, conn *pgx.Conn) (time.Duration, 
 	if err != nil {
 		return 0, err
 	}
+	l.connMu.Lock()
+	defer l.connMu.Unlock()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.conn = conn
 	for id := range l.clients {
 		l.clients[id] = false
 	}
-	if err := l.lock(ctx); err != nil {
-		l.conn = nil
+	l.mu.Unlock()
+	if err := l.lock(ctx, conn); err != nil {
 		return 0, err
 	}
+	l.conn = conn
 	return uptime, nil
 }
 
@@ -128,32 +178,49 @@ func (l *liveness) ask(ctx context.Context, conn *pgx.Conn) (time.Duration, erro
 }
 
 // lock takes the locks that are not held. One may be held for some seconds by the connection before this one,
-// which the server takes for alive; so do then the other workers. mu is held.
-func (l *liveness) lock(ctx context.Context) error {
-	for id, held := range l.clients {
-		if held {
-			continue
-		}
-		if err := l.conn.QueryRow(ctx, `select pg_try_advisory_lock(`+clientLock("$1")+`)`, id).Scan(&held); err != nil {
+// which the server takes for alive; so do then the other workers. connMu is held.
+func (l *liveness) lock(ctx context.Context, conn *pgx.Conn) error {
+	for _, id := range l.unlocked() {
+		var held bool
+		if err := conn.QueryRow(ctx, `select pg_try_advisory_lock(`+clientLock("$1")+`)`, id).Scan(&held); err != nil {
 			return err
 		}
-		l.clients[id] = held
+		l.mu.Lock()
+		if _, has := l.clients[id]; has {
+			l.clients[id] = held
+		}
+		l.mu.Unlock()
 	}
 	return nil
+}
+
+// unlocked lists the clients whose lock is not held.
+func (l *liveness) unlocked() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var ids []string
+	for id, held := range l.clients {
+		if !held {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // add takes a client's lock; from then on the client is seen to live.
 func (l *liveness) add(ctx context.Context, id string) error {
 	bounded, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.connMu.Lock()
+	defer l.connMu.Unlock()
 	if l.conn == nil {
 		return errAway
 	}
+	l.mu.Lock()
 	l.clients[id] = false
-	if err := l.lock(bounded); err != nil {
-		delete(l.clients, id)
+	l.mu.Unlock()
+	if err := l.lock(bounded, l.conn); err != nil {
+		l.forget(id)
 		return err
 	}
 	return nil
@@ -163,13 +230,19 @@ func (l *liveness) add(ctx context.Context, id string) error {
 func (l *liveness) remove(ctx context.Context, id string) {
 	bounded, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.clients, id)
+	l.forget(id)
+	l.connMu.Lock()
+	defer l.connMu.Unlock()
 	if l.conn != nil {
 		// If it fails the connection is broken, and the lock is free.
 		_, _ = l.conn.Exec(bounded, `select pg_advisory_unlock(`+clientLock("$1")+`)`, id)
 	}
+}
+
+func (l *liveness) forget(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.clients, id)
 }
 
 // own lists the clients of this process that have not ended.
@@ -179,40 +252,28 @@ func (l *liveness) own() []string {
 	return slices.Collect(maps.Keys(l.clients))
 }
 
-// hold sees that the connection lives until ctx ends. Its error says why it does not; the locks are free then.
-func (l *liveness) hold(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(heartbeatInterval):
-		}
-		if err := l.beat(ctx); err != nil {
-			l.disconnect(ctx)
-			return err
-		}
-	}
-}
-
 // beat asks the server whether it still takes writes.
 func (l *liveness) beat(ctx context.Context) error {
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), heartbeatTimeout)
+	bounded, cancel := context.WithTimeout(ctx, heartbeatTimeout)
 	defer cancel()
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.connMu.Lock()
+	defer l.connMu.Unlock()
 	if l.conn == nil {
 		return errAway
 	}
 	if _, err := l.ask(bounded, l.conn); err != nil {
 		return err
 	}
-	return l.lock(bounded)
+	return l.lock(bounded, l.conn)
 }
 
-// disconnect frees all locks.
-func (l *liveness) disconnect(ctx context.Context) {
+// disconnect frees all locks, for the reason given.
+func (l *liveness) disconnect(ctx context.Context, why error) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.away = why
+	l.mu.Unlock()
+	l.connMu.Lock()
+	defer l.connMu.Unlock()
 	if l.conn != nil {
 		closeConn(ctx, l.conn)
 		l.conn = nil

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -22,9 +23,9 @@ const (
 	// startGrace of the server: what broke that connection may have broken everybody's.
 	reconnectGrace = 10 * time.Second
 	startGrace     = 5 * time.Second
-	// strayAfter is for how long a delivery is running in the database before a worker that knows nothing of
-	// it gives it back: the answer to its fetch was lost.
-	strayAfter = 5 * time.Second
+	// strayAfter is for how long a worker sees a delivery of its own that it knows nothing of before it gives it
+	// back: the answer to its fetch was lost. It is longer than a connection may be silent and live.
+	strayAfter = 15 * time.Second
 	// freeLosses is how many losses in a row cost a delivery no try. What is lost more often may be what kills
 	// its workers.
 	freeLosses = 2
@@ -40,19 +41,16 @@ type reclaimer struct {
 	liveness *liveness
 	inFlight *inFlight
 
-	trusted time.Time            // nobody counts as dead before
-	free    map[string]time.Time // clients whose lock is free, since when
+	free map[string]time.Time // clients whose lock is free, since when
 }
 
-// run looks until ctx ends. The reclaimer trusts what it sees from trusted on.
-func (r *reclaimer) run(ctx context.Context, trusted time.Time) {
-	r.trusted = trusted
+// run looks until ctx ends.
+func (r *reclaimer) run(ctx context.Context) {
 	r.free = map[string]time.Time{}
 	failing := false
 	for {
 		err := r.look(ctx)
 		if err != nil {
-			clear(r.free) // what happened since the last look is not known
 			if !failing && ctx.Err() == nil {
 				r.logger.WarnContext(ctx, "dead workers not looked for", slog.String("error", err.Error()))
 			}
@@ -89,23 +87,26 @@ const freeClients = `
 	select client_id from running
 	 where client_id <> all($2::text[]) and client_id ~ ` + clientIDPattern + ` and not `
 
-// ownRunning lists the deliveries of this process's clients ($2) that have been running for some time.
+// ownRunning lists the deliveries of this process's clients ($2) that are running.
 const ownRunning = `
 	select j.id, j.attempted_at
 	  from river_job j
 	 where j.state = 'running' and j.queue = $1 and j.kind = '` + Kind + `'
 	   and j.attempted_by[array_upper(j.attempted_by, 1)] = any($2::text[])
-	   and j.attempted_at < now() - $3::interval`
+	   and j.attempted_at is not null`
 
-// look gives back what is to be given back now.
+// look gives back what is to be given back now. What can't be does not hold up the rest.
 func (r *reclaimer) look(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	own := r.liveness.own()
+	return errors.Join(r.lookForDead(bounded), r.lookForStrays(bounded))
+}
 
-	rows, _ := r.pool.Query(bounded, freeClients+holdsClientLock("client_id"), []string{Queue, maintenanceQueue}, own)
+func (r *reclaimer) lookForDead(ctx context.Context) error {
+	rows, _ := r.pool.Query(ctx, freeClients+holdsClientLock("client_id"), []string{Queue, maintenanceQueue}, r.liveness.own())
 	free, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
+		clear(r.free) // what happened since the last look is not known
 		return fmt.Errorf("looking for dead workers: %w", err)
 	}
 	now := time.Now()
@@ -114,29 +115,33 @@ func (r *reclaimer) look(ctx context.Context) error {
 			delete(r.free, id)
 		}
 	}
+	trusted := !now.Before(r.liveness.trustedFrom()) && r.liveness.fault() == nil
+	var failures error
 	for _, id := range free {
 		since, known := r.free[id]
 		switch {
 		case !known:
 			r.free[id] = now
-		case now.Sub(since) >= deadAfter && !now.Before(r.trusted):
-			if err := r.bury(bounded, id); err != nil {
-				return err
-			}
+		case now.Sub(since) >= deadAfter && trusted:
+			failures = errors.Join(failures, r.bury(ctx, id))
 			delete(r.free, id)
 		}
 	}
+	return failures
+}
 
-	rows, _ = r.pool.Query(bounded, ownRunning, Queue, own, strayAfter)
+func (r *reclaimer) lookForStrays(ctx context.Context) error {
+	own := r.liveness.own()
+	rows, _ := r.pool.Query(ctx, ownRunning, Queue, own)
 	running, err := pgx.CollectRows(rows, pgx.RowToStructByPos[run])
 	if err != nil {
 		return fmt.Errorf("looking for own deliveries: %w", err)
 	}
-	strays := r.inFlight.strays(running, now)
+	strays := r.inFlight.strays(running, time.Now())
 	if len(strays) == 0 {
 		return nil
 	}
-	return r.reclaim(bounded, "deliveries given back whose fetch was never answered", own, strays)
+	return r.reclaim(ctx, "deliveries given back whose fetch was never answered", own, strays)
 }
 
 // bury gives back what a dead client left running, and ends its leadership of River, so that another need
@@ -171,8 +176,31 @@ type reclaimed struct {
 	Waking     *string
 }
 
-// reclaim gives back what the clients given run: these jobs, or all where none are named.
+// reclaim gives back what the clients given run: these jobs, or all where none are named. One that the
+// statement stumbles over, because somebody wrote into it what should not be there, stays alone.
 func (r *reclaimer) reclaim(ctx context.Context, what string, clients []string, jobs []int64) error {
+	err := r.reclaimAtOnce(ctx, what, clients, jobs)
+	if !isRowError(err) || len(jobs) == 1 {
+		return err
+	}
+	if jobs == nil {
+		rows, _ := r.pool.Query(ctx, `
+			select id from river_job
+			 where state = 'running' and queue = $1 and kind = $2 and attempted_by[array_upper(attempted_by, 1)] = any($3)`, Queue, Kind, clients)
+		if jobs, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil {
+			return fmt.Errorf("looking for what a worker left: %w", err)
+		}
+	}
+	var failures error
+	for _, job := range jobs {
+		if err := r.reclaimAtOnce(ctx, what, clients, []int64{job}); err != nil {
+			failures = errors.Join(failures, fmt.Errorf("job %d: %w", job, err))
+		}
+	}
+	return failures
+}
+
+func (r *reclaimer) reclaimAtOnce(ctx context.Context, what string, clients []string, jobs []int64) error {
 	rows, _ := r.pool.Query(ctx, reclaimStatement, pgx.NamedArgs{
 		"clients": clients, "jobs": jobs, "everything": jobs == nil, "free": freeLosses, "logged": r.logged,
 		"base": r.schedule.BaseDelay.Seconds(), "max": r.schedule.MaxDelay.Seconds(),

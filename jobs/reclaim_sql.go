@@ -12,8 +12,8 @@ const reclaimStatement = "" + //nolint:unqueryvet // each part takes on what the
 	           j.priority, j.queue, j.scheduled_at, j.tags, j.unique_key, j.unique_states,
 	           j.attempted_by[array_upper(j.attempted_by, 1)] as client_id,
 	           nextval(pg_get_serial_sequence('river_job', 'id')) as new_id,
-	           case when j.args->>'delivery_id' ~ ` + uuidPattern + ` then (j.args->>'delivery_id')::uuid end as delivery_id,
-	           case when (j.metadata->'lost'->>'errors')::int = cardinality(coalesce(j.errors, '{}'))
+	           case when j.args->>'delivery_id' ~* ` + uuidPattern + ` then (j.args->>'delivery_id')::uuid end as delivery_id,
+	           case when j.metadata->'lost'->>'errors' = cardinality(coalesce(j.errors, '{}'))::text and j.metadata->'lost'->>'in_a_row' ~ '^[0-9]{1,4}$'
 	                then (j.metadata->'lost'->>'in_a_row')::int else 0 end + 1 as losses
 	      from river_job j
 	     where j.state = 'running' and j.kind = '` + Kind + `'
@@ -37,12 +37,13 @@ const reclaimStatement = "" + //nolint:unqueryvet // each part takes on what the
 	           case when a.outcome <> 'sending' then a.response_status end as response_status,
 	           case when a.outcome <> 'sending' then a.error_kind when a.outcome is distinct from 'delivered' then 'internal' end as error_kind,
 	           greatest(now(), coalesce(a.started_at + a.duration_ms * interval '1 ms', now())
-	                           + least(@base * 2::double precision ^ (greatest(t.attempt, 1) - 1), @max) * interval '1 s') as retry_at
+	                           + least(@base * 2::double precision ^ least(greatest(t.attempt, 1) - 1, 100), @max) * interval '1 s') as retry_at
 	      from taken t
 	      left join lateral (
 	           select l.attempt_id, l.started_at, l.duration_ms, l.outcome, l.response_status, l.error_kind, l.error
 	             from webhook_delivery_log l
 	            where l.delivery_id = t.delivery_id and l.job_id = t.id and l.attempt = t.attempt and l.client_id = t.client_id
+	              and l.started_at >= t.attempted_at - interval '1 s' -- one that was lost before has the same number
 	            order by l.started_at desc
 	            limit 1) a on true
 	), decided as materialized (
@@ -66,7 +67,7 @@ const reclaimStatement = "" + //nolint:unqueryvet // each part takes on what the
 	           d.attempted_at, d.attempted_by, d.created_at,
 	           case when verdict in ('failed', 'lost', 'cancelled')
 	                then array_append(d.errors, jsonb_build_object(
-	                         'at', coalesce(started_at, attempted_at), 'attempt', d.attempt, 'error', prefix || error, 'trace', ''))
+	                         'at', coalesce(started_at, attempted_at), 'attempt', d.attempt, 'error', prefix || coalesce(error, 'no more is known'), 'trace', ''))
 	                else d.errors end,
 	           case when new_state in ('cancelled', 'completed', 'discarded') then now() end,
 	           d.kind, d.max_attempts,
@@ -98,7 +99,7 @@ const reclaimStatement = "" + //nolint:unqueryvet // each part takes on what the
 	           (attempt_id, delivery_id, job_id, user_id, partner_id, event_id, event_type, attempt, trigger,
 	            outcome, error_kind, error, client_id, started_at)
 	    select gen_random_uuid(), d.delivery_id, d.new_id, d.args->>'user_id',
-	           case when d.args->>'partner_id' ~ ` + uuidPattern + ` then (d.args->>'partner_id')::uuid end,
+	           case when d.args->>'partner_id' ~* ` + uuidPattern + ` then (d.args->>'partner_id')::uuid end,
 	           d.args->>'event_id', d.args->>'event_type', d.attempt,
 	           case when d.metadata->>'trigger' in ('replay', 'recover', 'manual', 'test') then d.metadata->>'trigger' else 'schedule' end,
 	           'lost', 'internal', d.error, d.client_id, coalesce(d.attempted_at, now())

@@ -245,9 +245,40 @@ func TestReclaimTakesWhatItsOwnWorkerNeverHeardOf(t *testing.T) {
 			second.ID.String(), client)
 		return err
 	}))
-	state := b.await(t, second, jobs.StatusDelivered)
-	require.Equal(t, 1, state.AttemptCount)
+	require.Eventually(t, func() bool { return b.get(t, second).Status == jobs.StatusDelivered }, 2*waitFor, look)
+	require.Equal(t, 1, b.get(t, second).AttemptCount)
 	require.Len(t, e.received(), 2)
+}
+
+// What one job should not hold keeps none of the others back.
+func TestReclaimStepsOverWhatItCannotRead(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.partner(t, user, "acme", nowhere, "*")
+	odd, even, big := b.enqueue(t, completed("odd"))[0], b.enqueue(t, completed("even"))[0], b.enqueue(t, completed("big"))[0]
+	other := "host-3-20260101T000000Z-abcdefgh"
+	b.ran(t, odd, deadClient(), `metadata = '{"lost": {"errors": "0", "in_a_row": "many"}}'`)
+	b.ran(t, even, deadClient(), `metadata = '{"lost": 7}'`)
+	b.ran(t, big, other, "max_attempts = 32767, attempt = 32767")
+	b.exec(t, `insert into webhook_delivery_log (attempt_id, delivery_id, job_id, attempt, trigger, outcome, client_id, started_at)
+		select gen_random_uuid(), (args->>'delivery_id')::uuid, id, attempt, 'schedule', 'failed', $1, attempted_at
+		  from river_job where attempted_by[1] = $1`, other)
+	b.exec(t, `insert into river_queue (name, updated_at, paused_at) values ('webhooks', now(), now())`)
+	b.run(t, nil)
+	require.Eventually(t, func() bool { return b.count(t, `river_job where kind = 'webhook_delivery' and state = 'running'`) == 0 }, waitFor, look)
+	require.Equal(t, "available", b.job(t, odd).State)
+	require.Equal(t, "available", b.job(t, even).State)
+	require.Equal(t, "discarded", b.job(t, big).State)
+}
+
+// patient is a sender that waits for longer than it takes to notice that a worker is dead.
+func (b *testBundle) patient(t *testing.T) *partners.Sender {
+	t.Helper()
+	sender := partners.NewSender(&partners.SenderConfig{
+		Guard: partners.NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, nil), Timeout: time.Minute, MaxIdle: 10, UserAgent: "test",
+	})
+	t.Cleanup(sender.Close)
+	return sender
 }
 
 // A worker that was thought dead may speak after all: its word changes no job, and its answer is on record.
@@ -264,10 +295,7 @@ func TestReclaimedDeliveryIgnoresItsFormerWorker(t *testing.T) {
 		w.WriteHeader(http.StatusInternalServerError)
 	})
 	b.partner(t, user, "acme", e.URL, "*")
-	patient := partners.NewSender(&partners.SenderConfig{
-		Guard: partners.NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, nil), Timeout: time.Minute, MaxIdle: 10, UserAgent: "test",
-	})
-	defer patient.Close()
+	patient := b.patient(t)
 	stop := b.run(t, func(cfg *jobs.RunnerConfig) { cfg.Sender, cfg.Timeout = patient, time.Minute })
 	delivery := b.enqueue(t, completed("e1"))[0]
 	<-arrived

@@ -78,22 +78,23 @@ type Runner struct {
 	log      *AttemptLog // nil: attempts are not recorded
 	clock    *databaseClock
 	liveness *liveness
+	pools    *poolWatch
 	inFlight *inFlight
 	ready    readiness
 }
 
 // NewRunner makes a Runner. Nothing happens before [Runner.Run].
-func NewRunner(cfg *RunnerConfig) (*Runner, error) {
-	runner := &Runner{cfg: cfg, clock: &databaseClock{}, inFlight: newInFlight()}
-	runner.liveness = newLiveness(cfg.DirectConn, runner.clock)
+func NewRunner(cfg *RunnerConfig) *Runner {
+	clock := &databaseClock{}
+	runner := &Runner{
+		cfg:      cfg,
+		clock:    clock,
+		liveness: newLiveness(cfg.DirectConn, clock),
+		pools:    &poolWatch{pools: []*pgxpool.Pool{cfg.Pool, cfg.RiverPool}},
+		inFlight: newInFlight(cfg.MaxConcurrent),
+	}
 	runner.ready.set(errStarting)
-	if _, err := runner.newClient(context.Background(), newClientID(cfg.Name, time.Now())); err != nil {
-		return nil, err
-	}
-	if cfg.LogAttempts {
-		runner.log = NewAttemptLog(&AttemptLogConfig{Pool: cfg.RiverPool, Logger: cfg.Logger, BatchSize: cfg.AttemptBatchSize})
-	}
-	return runner, nil
+	return runner
 }
 
 // Ready is nil while the runner takes deliveries, and else says why it does not.
@@ -161,10 +162,20 @@ func (r *Runner) newClient(ctx context.Context, id string) (*river.Client[pgx.Tx
 func (r *Runner) Run(ctx context.Context) error {
 	logger := r.cfg.Logger
 	lasting := context.WithoutCancel(ctx)
-	first, err := r.open(lasting, firstGrace)
+	if r.cfg.LogAttempts {
+		r.log = NewAttemptLog(&AttemptLogConfig{ //nolint:contextcheck // it ends with Close
+			Pool: r.cfg.RiverPool, Logger: logger, BatchSize: r.cfg.AttemptBatchSize,
+		})
+	}
+	if err := r.liveness.connect(ctx, 0); err != nil {
+		return errors.Join(fmt.Errorf("connecting for the worker's lock: %w", err), r.closeLog(lasting))
+	}
+	defer r.liveness.disconnect(lasting, errStopping)
+	first, err := r.open(ctx)
 	if err != nil {
 		return errors.Join(err, r.closeLog(lasting))
 	}
+	r.ready.set(nil)
 	logger.InfoContext(ctx, "worker started",
 		slog.String("client_id", first.client.ID()), slog.Int("max_concurrent_deliveries", r.cfg.MaxConcurrent))
 
@@ -172,6 +183,8 @@ func (r *Runner) Run(ctx context.Context) error {
 	watchCtx, stopWatching := context.WithCancel(lasting)
 	var watching sync.WaitGroup
 	watching.Go(func() { watcher.run(watchCtx) })
+	watching.Go(func() { r.liveness.keep(watchCtx) })
+	watching.Go(func() { r.pools.run(watchCtx) })
 
 	drainCtx, giveUp := context.WithCancel(lasting)
 	last, earlier := r.serve(ctx, drainCtx, first)
@@ -186,12 +199,19 @@ func (r *Runner) Run(ctx context.Context) error {
 	stopWatching()
 	watching.Wait()
 	err = errors.Join(err, r.closeLog(lasting))
-	r.liveness.disconnect(lasting)
 	_, done, stopped := r.inFlight.counts()
 	logger.InfoContext(ctx, "worker stopped",
 		slog.Int("under_way", underWay), slog.Int("finished", done-doneBefore), slog.Int("given_back", stopped-stoppedBefore),
-		slog.Duration("took", time.Since(start).Round(time.Millisecond)))
+		slog.Int("unwritten", r.unwritten()), slog.Duration("took", time.Since(start).Round(time.Millisecond)))
 	return err
+}
+
+// unwritten is how many outcomes the database has not taken.
+func (r *Runner) unwritten() int {
+	if r.log == nil {
+		return 0
+	}
+	return r.log.Unwritten()
 }
 
 // drain stops all sessions: what runs may finish, and is cancelled and given back after ShutdownTimeout.

@@ -47,8 +47,7 @@ func (b *testBundle) runAs(t *testing.T, change func(*jobs.RunnerConfig), with f
 	if change != nil {
 		change(cfg)
 	}
-	runner, err := jobs.NewRunner(cfg)
-	require.NoError(t, err)
+	runner := jobs.NewRunner(cfg)
 	with(runner)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -364,9 +363,9 @@ func TestRunnerWithoutAttemptLog(t *testing.T) {
 func TestRunnerRefusesWhatRiverDoes(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	_, err := jobs.NewRunner(&jobs.RunnerConfig{
-		Pool: b.pool, RiverPool: b.pool, Logger: b.logger, Name: t.Name(), LogAttempts: true, AttemptBatchSize: 1,
+	runner := jobs.NewRunner(&jobs.RunnerConfig{
+		Pool: b.pool, RiverPool: b.pool, DirectConn: b.pool.Config().ConnConfig, Logger: b.logger, Name: t.Name(), LogAttempts: true, AttemptBatchSize: 1,
 		MaxConcurrent: 10_001, PollInterval: time.Second, Timeout: time.Second,
 	})
-	require.ErrorContains(t, err, "making the River client")
+	require.ErrorContains(t, runner.Run(t.Context()), "making the River client")
 }

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,92 +21,34 @@ type session struct {
 	runner *Runner
 	client *river.Client[pgx.Tx]
 
+	abort          context.CancelFunc // cancels what is under way
 	stopReclaiming context.CancelFunc
 	reclaiming     sync.WaitGroup
 }
 
-// quietFor is for how long nothing more is said of a database that is away, or back.
-const quietFor = 10 * time.Second
+// faultInterval is how often a session asks whether its database is away.
+const faultInterval = 50 * time.Millisecond
 
-// Why a runner is not ready.
-var (
-	errStarting = errors.New("the worker is starting")
-	errStopping = errors.New("the worker is stopping")
-	errSilent   = errors.New("the database does not answer")
-)
-
-// errElsewhere is what two connection strings to different databases lead to.
-var errElsewhere = errors.New("the worker's lock is not seen by its other connections: DATABASE_DIRECT_URL must reach the same database as DATABASE_URL")
-
-// readiness is whether a runner takes deliveries.
-type readiness struct {
-	mu   sync.Mutex
-	err  error     // nil: it does
-	back time.Time // when the database came back the last time
-}
-
-func (r *readiness) set(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if isAway(r.err) && err == nil {
-		r.back = time.Now()
-	}
-	r.err = err
-}
-
-// away says whether the database is, or has just come back: the session before then still speaks of it.
-func (r *readiness) away() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return isAway(r.err) || time.Since(r.back) < quietFor
-}
-
-func isAway(err error) bool { return errors.Is(err, errSilent) || errors.Is(err, errReadOnly) }
-
-// unready is what to tell others about why the database is of no use. The log has the details.
-func unready(err error) error {
-	if errors.Is(err, errReadOnly) {
-		return errReadOnly
-	}
-	return errSilent
-}
-
-func (r *readiness) get() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.err
-}
-
-// firstGrace is for how long a process that has just started takes nobody for dead: locks are free only if
-// the server itself has just started.
-func firstGrace(uptime time.Duration) time.Duration { return max(0, startGrace-uptime) }
-
-// laterGrace is the same for one whose connection broke: whatever broke it may have broken everybody's.
-func laterGrace(time.Duration) time.Duration { return reconnectGrace }
-
-// open connects, shows that a new client lives, and starts it.
-func (r *Runner) open(ctx context.Context, grace func(uptime time.Duration) time.Duration) (*session, error) {
-	uptime, err := r.liveness.connect(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("connecting for the worker's lock: %w", err)
-	}
+// open shows that a new client lives, and starts it. It gives up when ctx ends.
+func (r *Runner) open(ctx context.Context) (*session, error) {
 	id := newClientID(r.cfg.Name, time.Now())
-	session, err := r.start(ctx, id, time.Now().Add(grace(uptime)))
-	if err != nil {
-		r.liveness.remove(ctx, id)
-		r.liveness.disconnect(ctx)
-		return nil, err
-	}
-	r.ready.set(nil)
-	return session, nil
-}
-
-func (r *Runner) start(ctx context.Context, id string, trusted time.Time) (*session, error) {
 	if err := r.liveness.add(ctx, id); err != nil {
 		return nil, fmt.Errorf("taking the worker's lock: %w", err)
 	}
+	s, err := r.start(ctx, id)
+	if err != nil {
+		r.liveness.remove(ctx, id)
+		return nil, err
+	}
+	return s, nil
+}
+
+// start starts the client of an id whose lock is held.
+func (r *Runner) start(ctx context.Context, id string) (*session, error) {
+	bounded, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
 	var seen bool
-	if err := r.cfg.Pool.QueryRow(ctx, `select `+holdsClientLock("$1"), id).Scan(&seen); err != nil {
+	if err := r.cfg.Pool.QueryRow(bounded, `select `+holdsClientLock("$1"), id).Scan(&seen); err != nil {
 		return nil, fmt.Errorf("looking for the worker's lock: %w", err)
 	}
 	if !seen {
@@ -115,37 +58,47 @@ func (r *Runner) start(ctx context.Context, id string, trusted time.Time) (*sess
 	if err != nil {
 		return nil, err
 	}
-	if err := client.Start(ctx); err != nil {
+	s := &session{runner: r, client: client}
+	lasting := context.WithoutCancel(ctx)
+	var clientCtx, reclaimCtx context.Context
+	clientCtx, s.abort = context.WithCancel(lasting)
+	inTime := context.AfterFunc(bounded, s.abort)
+	if err := client.Start(clientCtx); err != nil {
+		s.abort()
 		return nil, fmt.Errorf("starting River: %w", err)
 	}
-	s := &session{runner: r, client: client}
+	if !inTime() {
+		return nil, errors.Join(fmt.Errorf("starting River: %w", bounded.Err()), s.halt(lasting))
+	}
 	reclaimer := &reclaimer{
 		pool: r.cfg.RiverPool, logger: r.cfg.Logger, schedule: r.cfg.Schedule, logged: r.log != nil,
 		liveness: r.liveness, inFlight: r.inFlight,
 	}
-	var reclaimCtx context.Context
-	reclaimCtx, s.stopReclaiming = context.WithCancel(ctx)
-	s.reclaiming.Go(func() { reclaimer.run(reclaimCtx, trusted) })
+	reclaimCtx, s.stopReclaiming = context.WithCancel(lasting)
+	s.reclaiming.Go(func() { reclaimer.run(reclaimCtx) })
 	return s, nil
 }
+
+// fault says what keeps the worker from taking deliveries; nil: nothing.
+func (r *Runner) fault() error { return cmp.Or(r.liveness.fault(), r.pools.fault()) }
 
 // serve keeps a session open until ctx ends, and returns the last one, nil if the database is away just then,
 // and those before it that still finish; drain ends their waiting.
 func (r *Runner) serve(ctx, drain context.Context, current *session) (*session, *sync.WaitGroup) {
 	earlier := &sync.WaitGroup{}
 	for {
-		err := r.liveness.hold(ctx)
+		err := r.awaitFault(ctx)
 		if err == nil {
 			return current, earlier
 		}
 		r.ready.set(unready(err))
 		r.cfg.Logger.WarnContext(ctx, "database away: nothing is fetched until it answers", slog.String("error", err.Error()))
 		away := time.Now()
-		current.suspend(ctx)
-		if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() && r.cfg.Disconnect != nil {
+		suspended := current
+		suspended.suspend(ctx)
+		if timeout := net.Error(nil); errors.As(r.liveness.fault(), &timeout) && timeout.Timeout() && r.cfg.Disconnect != nil {
 			r.cfg.Disconnect() // the others hear nothing either
 		}
-		suspended := current
 		current = r.reopen(ctx)
 		earlier.Go(func() { suspended.retire(drain) })
 		if current == nil {
@@ -156,14 +109,35 @@ func (r *Runner) serve(ctx, drain context.Context, current *session) (*session, 
 	}
 }
 
+// awaitFault waits for what keeps the worker from taking deliveries; nil if ctx ends first.
+func (r *Runner) awaitFault(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(faultInterval):
+		}
+		if err := r.fault(); err != nil {
+			return err
+		}
+	}
+}
+
 // reopen tries until it has a new session; nil if ctx ends first.
 func (r *Runner) reopen(ctx context.Context) *session {
 	wait := firstReconnect
 	said, begun := "", time.Now()
-	for {
-		next, err := r.open(context.WithoutCancel(ctx), laterGrace)
+	for ctx.Err() == nil {
+		err := r.fault()
 		if err == nil {
-			return next
+			// Connections from before may lead to a server that takes no writes any more.
+			r.cfg.Pool.Reset()
+			r.cfg.RiverPool.Reset()
+			var next *session
+			if next, err = r.open(ctx); err == nil {
+				r.ready.set(nil)
+				return next
+			}
 		}
 		r.ready.set(unready(err))
 		if text := err.Error(); text != said && time.Since(begun) > quietFor {
@@ -172,11 +146,11 @@ func (r *Runner) reopen(ctx context.Context) *session {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-time.After(wait):
 		}
 		wait = min(2*wait, maxReconnect)
 	}
+	return nil
 }
 
 // suspend ends the session's fetching and its looking for dead workers. What it has under way goes on, and
@@ -232,6 +206,7 @@ func (s *session) halt(ctx context.Context) error {
 
 // end frees the client's lock, once the attempt log is written: others judge by it.
 func (s *session) end(ctx context.Context, err error) {
+	defer s.abort()
 	s.stopReclaiming()
 	s.reclaiming.Wait()
 	if err != nil {

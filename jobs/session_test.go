@@ -2,7 +2,10 @@ package jobs_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +42,16 @@ func (b *testBundle) cut(t *testing.T, where string) int {
 
 const locks = `pid in (select pid from pg_locks where locktype = 'advisory' and objsubid = 1)`
 
+// newHoldingEndpoint answers nothing until answer is closed.
+func newHoldingEndpoint(t *testing.T) (e *endpoint, arrived, answer chan struct{}) {
+	t.Helper()
+	arrived, answer = make(chan struct{}, 10), make(chan struct{})
+	return newEndpoint(t, func(http.ResponseWriter, *http.Request) {
+		arrived <- struct{}{}
+		<-answer
+	}), arrived, answer
+}
+
 func TestRunnerComesBackWithItsDatabase(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -67,11 +80,7 @@ func TestRunnerComesBackWithItsDatabase(t *testing.T) {
 func TestRunnerFinishesWhatWasUnderWay(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	arrived, answer := make(chan struct{}, 10), make(chan struct{})
-	e := newEndpoint(t, func(http.ResponseWriter, *http.Request) {
-		arrived <- struct{}{}
-		<-answer
-	})
+	e, arrived, answer := newHoldingEndpoint(t)
 	b.partner(t, user, "acme", e.URL, "*")
 	r := b.runReady(t, nil)
 	delivery := b.enqueue(t, completed("e1"))[0]
@@ -106,7 +115,6 @@ func TestRunnerWaitsWhileTheDatabaseIsReadOnly(t *testing.T) {
 	_, err = writing.Exec(t.Context(), `alter database `+database+` reset default_transaction_read_only`)
 	require.NoError(t, err)
 	require.NoError(t, writing.Close(t.Context()))
-	b.pool.Reset()
 	require.Eventually(t, func() bool { return r.Ready() == nil }, waitFor, look)
 	b.await(t, b.enqueue(t, completed("e1"))[0], jobs.StatusDelivered)
 }
@@ -118,12 +126,11 @@ func TestRunnerRefusesTwoDatabases(t *testing.T) {
 	riverPool, err := pgxpool.New(t.Context(), testdb.URL(b.pool))
 	require.NoError(t, err)
 	defer riverPool.Close()
-	r, err := jobs.NewRunner(&jobs.RunnerConfig{
+	r := jobs.NewRunner(&jobs.RunnerConfig{
 		Pool: b.pool, RiverPool: riverPool, DirectConn: other.Config().ConnConfig, Store: b.store, Sender: b.sender, Logger: b.logger,
 		Name: t.Name(), MaxConcurrent: 1, PollInterval: time.Second, Timeout: time.Second,
 		Retention: jobs.Retention{Completed: time.Hour, DeadLetters: time.Hour, Cancelled: time.Hour, Events: time.Hour, Attempts: time.Hour},
 	})
-	require.NoError(t, err)
 	require.ErrorContains(t, r.Run(context.WithoutCancel(t.Context())), "DATABASE_DIRECT_URL must reach the same database")
 }
 
@@ -131,11 +138,7 @@ func TestRunnerRefusesTwoDatabases(t *testing.T) {
 func TestRunnerKeepsItsDeliveriesWhenItsLockBreaks(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	arrived, answer := make(chan struct{}, 10), make(chan struct{})
-	e := newEndpoint(t, func(http.ResponseWriter, *http.Request) {
-		arrived <- struct{}{}
-		<-answer
-	})
+	e, arrived, answer := newHoldingEndpoint(t)
 	b.partner(t, user, "acme", e.URL, "*")
 	first := b.runReady(t, nil)
 	delivery := b.enqueue(t, completed("e1"))[0]
@@ -150,6 +153,102 @@ func TestRunnerKeepsItsDeliveriesWhenItsLockBreaks(t *testing.T) {
 	b.await(t, delivery, jobs.StatusDelivered)
 	require.Equal(t, before.ID, b.job(t, delivery).ID)
 	require.Len(t, e.received(), 1)
+}
+
+// breakable is a pool whose way to the database can be broken, while other ways are whole.
+func (b *testBundle) breakable(t *testing.T) (*pgxpool.Pool, *atomic.Bool) {
+	t.Helper()
+	broken := &atomic.Bool{}
+	config, err := pgxpool.ParseConfig(testdb.URL(b.pool))
+	require.NoError(t, err)
+	config.BeforeConnect = func(context.Context, *pgx.ConnConfig) error {
+		if broken.Load() {
+			return errors.New("the pooler is down")
+		}
+		return nil
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool, broken
+}
+
+// Where only the way through the pooler is broken the worker takes nothing, and keeps what it has: it lives.
+func TestRunnerWhosePoolIsBrokenKeepsItsLocks(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	e, arrived, answer := newHoldingEndpoint(t)
+	b.partner(t, user, "acme", e.URL, "*")
+	pool, broken := b.breakable(t)
+	patient := b.patient(t)
+	r := b.runReady(t, func(cfg *jobs.RunnerConfig) { cfg.Pool, cfg.Sender, cfg.Timeout = pool, patient, time.Minute })
+	delivery := b.enqueue(t, completed("e1"))[0]
+	<-arrived
+	before := b.job(t, delivery)
+	b.runReady(t, func(cfg *jobs.RunnerConfig) {
+		cfg.Name, cfg.MaxConcurrent, cfg.Sender, cfg.Timeout = "looker", 1, patient, time.Minute
+	})
+	broken.Store(true)
+	pool.Reset()
+	require.Eventually(t, func() bool { return r.Ready() != nil }, waitFor, look, "it says so")
+	b.cut(t, locks)             // and now all have to come back
+	time.Sleep(6 * time.Second) // longer than the dead stay unnoticed
+	require.Error(t, r.Ready())
+	require.Equal(t, before.ID, b.job(t, delivery).ID, "its delivery is its own")
+	broken.Store(false)
+	require.Eventually(t, func() bool { return r.Ready() == nil }, waitFor, look)
+	close(answer)
+	b.await(t, delivery, jobs.StatusDelivered)
+	require.Len(t, e.received(), 1)
+}
+
+func TestRunnerStopsWhileItsPoolIsBroken(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	pool, broken := b.breakable(t)
+	r := b.runReady(t, func(cfg *jobs.RunnerConfig) { cfg.Pool = pool })
+	broken.Store(true)
+	pool.Reset()
+	require.Eventually(t, func() bool { return r.Ready() != nil }, waitFor, look)
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	select {
+	case err := <-stopped:
+		require.NoError(t, err)
+	case <-time.After(waitFor):
+		t.Fatal("it does not stop")
+	}
+}
+
+// A suspended session's deliveries count too.
+func TestRunnerBoundsDeliveriesOverSessions(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var atOnce, most atomic.Int32
+	e := newEndpoint(t, func(_ http.ResponseWriter, r *http.Request) {
+		for now := atOnce.Add(1); ; {
+			if seen := most.Load(); now <= seen || most.CompareAndSwap(seen, now) {
+				break
+			}
+		}
+		defer atOnce.Add(-1)
+		select {
+		case <-time.After(4 * time.Second):
+		case <-r.Context().Done():
+		}
+	})
+	b.partner(t, user, "acme", e.URL, "*")
+	r := b.runReady(t, func(cfg *jobs.RunnerConfig) { cfg.MaxConcurrent = 2 })
+	for i := range 4 {
+		b.enqueue(t, completed(strconv.Itoa(i)))
+	}
+	for range 2 {
+		b.cut(t, locks)
+		require.Eventually(t, func() bool { return r.Ready() != nil }, waitFor, look)
+		require.Eventually(t, func() bool { return r.Ready() == nil }, waitFor, look)
+	}
+	require.Eventually(t, func() bool { return b.count(t, `webhook_delivery_queue where status = 'delivered'`) == 4 }, 2*waitFor, look)
+	require.EqualValues(t, 2, most.Load())
 }
 
 func TestRunnerRecordsArgumentsThatMeanNothing(t *testing.T) {

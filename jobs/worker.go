@@ -25,6 +25,8 @@ const (
 	// prepareTimeout is how long a delivery waits for the database before its POST. It is not taken off the
 	// POST's time: a slow database is no fault of the partner's.
 	prepareTimeout = 5 * time.Second
+	// prepareInterval is how long it waits when the connection broke.
+	prepareInterval = 250 * time.Millisecond
 	// timeoutMargin is what River gives a delivery beyond WORKER_TIMEOUT, for what is around the POST.
 	timeoutMargin = prepareTimeout + recordTimeout
 
@@ -97,19 +99,20 @@ func (w *DeliveryWorker) NextRetry(job *river.Job[DeliveryArgs]) time.Time {
 // Work makes one try of a delivery. A nil error completes the job, a cancel error ends it, a snooze
 // repeats it without using a try, and any other error uses one.
 func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs]) (err error) {
-	attempt := w.newAttempt(job)
+	var attempt *Attempt
 	opened := false
 	defer func() {
 		if fault := recover(); fault != nil {
 			w.logger.ErrorContext(ctx, "panic in a delivery", slog.String("delivery_id", job.Args.DeliveryID.String()),
 				slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
 			verdict := &Verdict{Outcome: OutcomeFailed, ErrorKind: partners.KindInternal, Error: "webhook-worker failed: its log says more"}
+			if attempt == nil {
+				attempt = w.newAttempt(job)
+			}
 			err = w.conclude(ctx, job, attempt, verdict, nil, opened, false)
 		}
 	}()
-	preparing, cancel := context.WithTimeout(ctx, prepareTimeout)
-	defer cancel()
-	task, err := w.load(preparing, job)
+	task, attempt, err := w.prepare(ctx, job)
 	if err != nil {
 		return w.putOff(ctx, job, err)
 	}
@@ -118,13 +121,6 @@ func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs])
 	}
 	if task.obstacle != nil {
 		return w.conclude(ctx, job, attempt, task.obstacle, nil, opened, task.final)
-	}
-
-	attempt.URL = &task.partner.URL
-	if w.log != nil {
-		if err := w.log.Open(preparing, attempt); err != nil {
-			return w.putOff(ctx, job, err)
-		}
 	}
 	opened = true
 	sending, cancel := context.WithTimeout(ctx, w.timeout)
@@ -149,6 +145,40 @@ func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs])
 	}
 	job.Args.retryAfter = verdict.RetryAfter
 	return w.conclude(ctx, job, attempt, &verdict, response, opened, final)
+}
+
+// prepare reads what a try needs and puts its intent on record. A connection that breaks is tried again for
+// prepareTimeout, so that a database that restarts puts nothing off.
+func (w *DeliveryWorker) prepare(ctx context.Context, job *river.Job[DeliveryArgs]) (*task, *Attempt, error) {
+	bounded, cancel := context.WithTimeout(ctx, prepareTimeout)
+	defer cancel()
+	for {
+		attempt := w.newAttempt(job)
+		task, err := w.begin(bounded, job, attempt)
+		if err == nil || isServerError(err) && !isPassing(err) {
+			return task, attempt, err
+		}
+		select {
+		case <-bounded.Done():
+			return nil, nil, err
+		case <-time.After(prepareInterval):
+		}
+	}
+}
+
+// begin reads what a try needs and, if there is something to send, puts its intent on record.
+func (w *DeliveryWorker) begin(ctx context.Context, job *river.Job[DeliveryArgs], attempt *Attempt) (*task, error) {
+	task, err := w.load(ctx, job)
+	if err != nil || task.held > 0 || task.obstacle != nil {
+		return task, err
+	}
+	attempt.URL = &task.partner.URL
+	if w.log != nil {
+		if err := w.log.Open(ctx, attempt); err != nil {
+			return nil, err
+		}
+	}
+	return task, nil
 }
 
 func (w *DeliveryWorker) newAttempt(job *river.Job[DeliveryArgs]) *Attempt {

@@ -81,7 +81,7 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 	})
 	defer sender.Close()
 
-	runner, err := jobs.NewRunner(&jobs.RunnerConfig{
+	runner := jobs.NewRunner(&jobs.RunnerConfig{
 		Pool:       pool,
 		RiverPool:  riverPool,
 		DirectConn: riverPool.Config().ConnConfig,
@@ -107,9 +107,6 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 		AttemptBatchSize: cfg.WorkerBatchSize,
 		Retention:        retention(cfg),
 	})
-	if err != nil {
-		return err
-	}
 	health, err := ops.NewHealth(a.ctx, cfg.HealthAddr, instance, runner.Ready)
 	if err != nil {
 		return err

@@ -26,9 +26,8 @@ func NewHealth(ctx context.Context, at config.HealthAddr, instance string, ready
 		return &Health{}, nil
 	}
 	if network == "unix" {
-		// What a killed worker of this instance left is in the way.
-		if info, err := os.Lstat(address); err == nil && info.Mode().Type() == fs.ModeSocket {
-			_ = os.Remove(address) // or listening says what is wrong
+		if err := removeStale(ctx, address); err != nil {
+			return nil, err
 		}
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, network, address)
@@ -43,6 +42,18 @@ func NewHealth(ctx context.Context, at config.HealthAddr, instance string, ready
 	}}
 	health.serving.Go(func() { _ = health.http.Serve(listener) })
 	return health, nil
+}
+
+// removeStale removes the socket that a killed worker of this instance left, which is in the way.
+func removeStale(ctx context.Context, path string) error {
+	if conn, err := new(net.Dialer).DialContext(ctx, "unix", path); err == nil {
+		_ = conn.Close()
+		return fmt.Errorf("listening on WORKER_HEALTH_ADDR: another worker answers at %s: give each an --instance of its own", path)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
+		_ = os.Remove(path) // or listening says what is wrong
+	}
+	return nil
 }
 
 // Close stops answering.

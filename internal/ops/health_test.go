@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,14 +16,21 @@ func TestHealthTakesOverASocketAndNothingElse(t *testing.T) {
 	ready := func() error { return nil }
 	path := filepath.Join(t.TempDir(), "a.sock")
 	at := config.HealthAddr("unix:" + filepath.Join(filepath.Dir(path), "%i.sock"))
-	for range 2 { // the first is left as a killed process leaves it
-		health, err := NewHealth(t.Context(), at, "a", ready)
-		require.NoError(t, err)
-		defer health.Close()
-	}
+	// A killed process leaves its socket.
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
+	require.NoError(t, err)
+	unix, ok := listener.(*net.UnixListener)
+	require.True(t, ok)
+	unix.SetUnlinkOnClose(false)
+	require.NoError(t, listener.Close())
+	health, err := NewHealth(t.Context(), at, "a", ready)
+	require.NoError(t, err)
+	defer health.Close()
+	_, err = NewHealth(t.Context(), at, "a", ready)
+	require.ErrorContains(t, err, "another worker answers", "a living one keeps its own")
 	file := filepath.Join(t.TempDir(), "notes")
 	require.NoError(t, os.WriteFile(file, []byte("keep me"), 0o600))
-	_, err := NewHealth(t.Context(), config.HealthAddr("unix:"+file), "a", ready)
+	_, err = NewHealth(t.Context(), config.HealthAddr("unix:"+file), "a", ready)
 	require.ErrorContains(t, err, "WORKER_HEALTH_ADDR")
 	content, err := os.ReadFile(file)
 	require.NoError(t, err)
