@@ -96,12 +96,7 @@ func NewAttemptLog(cfg *AttemptLogConfig) *AttemptLog {
 // Open writes the intent of an attempt and returns when it is committed. If it returns an error nothing
 // may be sent. It blocks while too many outcomes wait for the database, so that no worker fetches more.
 func (l *AttemptLog) Open(ctx context.Context, attempt *Attempt) error {
-	wake := context.AfterFunc(ctx, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.changed.Broadcast()
-	})
-	defer wake()
+	defer l.wakeWhenDone(ctx)()
 
 	l.mu.Lock()
 	for l.unwritten >= maxUnwritten && ctx.Err() == nil && !l.closed {
@@ -182,14 +177,18 @@ func (l *AttemptLog) add(kind entryKind, attempt *Attempt) (*logEntry, error) {
 	return entry, nil
 }
 
-// Flushed waits until the outcomes that it has been given are written, or ctx ends.
-func (l *AttemptLog) Flushed(ctx context.Context) {
-	wake := context.AfterFunc(ctx, func() {
+// wakeWhenDone wakes those who wait for a change when ctx ends, until the function that it returns is called.
+func (l *AttemptLog) wakeWhenDone(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.changed.Broadcast()
 	})
-	defer wake()
+}
+
+// Flushed waits until the outcomes that it has been given are written, or ctx ends.
+func (l *AttemptLog) Flushed(ctx context.Context) {
+	defer l.wakeWhenDone(ctx)()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.unwritten > 0 && ctx.Err() == nil {

@@ -217,7 +217,7 @@ func deliveryChecks() []check {
 				   and (@user::text = '' or l.user_id = @user)
 				   -- running_without_worker has those that count as running
 				   and (j.state = 'running' and j.attempt = l.attempt
-				        and j.attempted_by[array_upper(j.attempted_by, 1)] = l.client_id) is not true`,
+				        and ` + clientOfJob + ` = l.client_id) is not true`,
 		},
 		{
 			name:        "log_not_settled",
@@ -240,7 +240,7 @@ func deliveryChecks() []check {
 			advice:      "Start a worker: it takes over what dead ones left.",
 			sql: `
 				select ` + idsOfJob + `, j.attempted_at as at,
-				       format('job %s is running on worker %s', j.id, j.attempted_by[array_upper(j.attempted_by, 1)]) as problem
+				       format('job %s is running on worker %s', j.id, ` + clientOfJob + `) as problem
 				  from river_job j
 				 where ` + jobOfUser + `
 				   and j.state = 'running'

@@ -50,10 +50,8 @@ func (r *reclaimer) run(ctx context.Context) {
 	failing := false
 	for {
 		err := r.look(ctx)
-		if err != nil {
-			if !failing && ctx.Err() == nil {
-				r.logger.WarnContext(ctx, "dead workers not looked for", slog.String("error", err.Error()))
-			}
+		if err != nil && !failing && ctx.Err() == nil {
+			r.logger.WarnContext(ctx, "dead workers not looked for", slog.String("error", err.Error()))
 		}
 		failing = err != nil
 		select {
@@ -63,6 +61,9 @@ func (r *reclaimer) run(ctx context.Context) {
 		}
 	}
 }
+
+// clientOfJob is the SQL expression of the client that tried job j last.
+const clientOfJob = `j.attempted_by[array_upper(j.attempted_by, 1)]`
 
 // holdsClientLock is the SQL condition that some session holds the lock of the client named by id.
 func holdsClientLock(id string) string {
@@ -78,7 +79,7 @@ func holdsClientLock(id string) string {
 // not of this process ($2).
 const freeClients = `
 	with running as (
-	    select distinct j.attempted_by[array_upper(j.attempted_by, 1)] as client_id
+	    select distinct ` + clientOfJob + ` as client_id
 	      from river_job j
 	     where j.state = 'running' and j.queue = any($1)
 	     union
@@ -92,7 +93,7 @@ const ownRunning = `
 	select j.id, j.attempted_at
 	  from river_job j
 	 where j.state = 'running' and j.queue = $1 and j.kind = '` + Kind + `'
-	   and j.attempted_by[array_upper(j.attempted_by, 1)] = any($2::text[])
+	   and ` + clientOfJob + ` = any($2::text[])
 	   and j.attempted_at is not null`
 
 // look gives back what is to be given back now. What can't be does not hold up the rest.
@@ -103,8 +104,8 @@ func (r *reclaimer) look(ctx context.Context) error {
 }
 
 func (r *reclaimer) lookForDead(ctx context.Context) error {
-	rows, _ := r.pool.Query(ctx, freeClients+holdsClientLock("client_id"), []string{Queue, maintenanceQueue}, r.liveness.own())
-	free, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	free, err := collect(ctx, r.pool, pgx.RowTo[string],
+		freeClients+holdsClientLock("client_id"), []string{Queue, maintenanceQueue}, r.liveness.own())
 	if err != nil {
 		clear(r.free) // what happened since the last look is not known
 		return fmt.Errorf("looking for dead workers: %w", err)
@@ -132,8 +133,7 @@ func (r *reclaimer) lookForDead(ctx context.Context) error {
 
 func (r *reclaimer) lookForStrays(ctx context.Context) error {
 	own := r.liveness.own()
-	rows, _ := r.pool.Query(ctx, ownRunning, Queue, own)
-	running, err := pgx.CollectRows(rows, pgx.RowToStructByPos[run])
+	running, err := collect(ctx, r.pool, pgx.RowToStructByPos[run], ownRunning, Queue, own)
 	if err != nil {
 		return fmt.Errorf("looking for own deliveries: %w", err)
 	}
@@ -159,8 +159,8 @@ func (r *reclaimer) bury(ctx context.Context, id string) error {
 		return fmt.Errorf("ending the leadership of %s: %w", id, err)
 	}
 	if _, err := r.pool.Exec(ctx, `
-		delete from river_job
-		 where state = 'running' and queue = $1 and kind = any($2) and attempted_by[array_upper(attempted_by, 1)] = $3`,
+		delete from river_job j
+		 where j.state = 'running' and j.queue = $1 and j.kind = any($2) and `+clientOfJob+` = $3`,
 		maintenanceQueue, []string{retentionArgs{}.Kind(), settlementArgs{}.Kind()}, id); err != nil {
 		return fmt.Errorf("removing the maintenance of %s: %w", id, err)
 	}
@@ -170,7 +170,6 @@ func (r *reclaimer) bury(ctx context.Context, id string) error {
 // reclaimed is a delivery that was given back.
 type reclaimed struct {
 	DeliveryID *uuid.UUID
-	JobID      int64
 	State      string
 	Verdict    string
 	Waking     *string
@@ -184,10 +183,10 @@ func (r *reclaimer) reclaim(ctx context.Context, what string, clients []string, 
 		return err
 	}
 	if jobs == nil {
-		rows, _ := r.pool.Query(ctx, `
-			select id from river_job
-			 where state = 'running' and queue = $1 and kind = $2 and attempted_by[array_upper(attempted_by, 1)] = any($3)`, Queue, Kind, clients)
-		if jobs, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil {
+		jobs, err = collect(ctx, r.pool, pgx.RowTo[int64], `
+			select j.id from river_job j
+			 where j.state = 'running' and j.queue = $1 and j.kind = $2 and `+clientOfJob+` = any($3)`, Queue, Kind, clients)
+		if err != nil {
 			return fmt.Errorf("looking for what a worker left: %w", err)
 		}
 	}
@@ -201,11 +200,10 @@ func (r *reclaimer) reclaim(ctx context.Context, what string, clients []string, 
 }
 
 func (r *reclaimer) reclaimAtOnce(ctx context.Context, what string, clients []string, jobs []int64) error {
-	rows, _ := r.pool.Query(ctx, reclaimStatement, pgx.NamedArgs{
+	list, err := collect(ctx, r.pool, pgx.RowToStructByPos[reclaimed], reclaimStatement, pgx.NamedArgs{
 		"clients": clients, "jobs": jobs, "everything": jobs == nil, "free": freeLosses, "logged": r.logged,
 		"base": r.schedule.BaseDelay.Seconds(), "max": r.schedule.MaxDelay.Seconds(),
 	})
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[reclaimed])
 	if err != nil {
 		return fmt.Errorf("giving back what a worker left: %w", err)
 	}

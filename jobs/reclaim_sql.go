@@ -10,14 +10,14 @@ const reclaimStatement = "" + //nolint:unqueryvet // each part takes on what the
 	with taken as materialized (
 	    select j.id, j.args, j.attempt, j.attempted_at, j.attempted_by, j.created_at, j.errors, j.kind, j.max_attempts, j.metadata,
 	           j.priority, j.queue, j.scheduled_at, j.tags, j.unique_key, j.unique_states,
-	           j.attempted_by[array_upper(j.attempted_by, 1)] as client_id,
+	           ` + clientOfJob + ` as client_id,
 	           nextval(pg_get_serial_sequence('river_job', 'id')) as new_id,
 	           case when j.args->>'delivery_id' ~* ` + uuidPattern + ` then (j.args->>'delivery_id')::uuid end as delivery_id,
 	           case when j.metadata->'lost'->>'errors' = cardinality(coalesce(j.errors, '{}'))::text and j.metadata->'lost'->>'in_a_row' ~ '^[0-9]{1,4}$'
 	                then (j.metadata->'lost'->>'in_a_row')::int else 0 end + 1 as losses
 	      from river_job j
 	     where j.state = 'running' and j.kind = '` + Kind + `'
-	       and j.attempted_by[array_upper(j.attempted_by, 1)] = any(@clients)
+	       and ` + clientOfJob + ` = any(@clients)
 	       and (@everything or j.id = any(@jobs))
 	       for update skip locked
 	), judged as materialized (
@@ -107,5 +107,5 @@ const reclaimStatement = "" + //nolint:unqueryvet // each part takes on what the
 	     where @logged and d.attempt_id is null
 	    returning attempt_id
 	)
-	select d.delivery_id, d.new_id, d.new_state::text, d.verdict, ` + wakeWorkers + `
+	select d.delivery_id, d.new_state::text, d.verdict, ` + wakeWorkers + `
 	  from decided d join gone using (id)`

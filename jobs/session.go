@@ -100,7 +100,7 @@ func (r *Runner) serve(ctx, drain context.Context, current *session) (*session, 
 			r.cfg.Disconnect() // the others hear nothing either
 		}
 		current = r.reopen(ctx)
-		earlier.Go(func() { suspended.retire(drain) })
+		earlier.Go(func() { _ = suspended.stop(drain, suspended.patience()) })
 		if current == nil {
 			return nil, earlier
 		}
@@ -160,7 +160,7 @@ func (s *session) suspend(ctx context.Context) {
 	go func() {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.patience())
 		defer cancel()
-		_ = s.client.Queues().Remove(bounded, Queue) // retire stops it in any case
+		_ = s.client.Queues().Remove(bounded, Queue) // stop does it in any case
 	}()
 }
 
@@ -169,19 +169,8 @@ func (s *session) patience() time.Duration {
 	return s.runner.cfg.Timeout + timeoutMargin + cancelTimeout
 }
 
-// retire lets a suspended session finish, until ctx ends at the latest, and then says that its client lives no
-// more: what River could not write is settled like a dead worker's.
-func (s *session) retire(ctx context.Context) {
-	bounded, cancel := context.WithTimeout(ctx, s.patience())
-	defer cancel()
-	err := s.client.Stop(bounded)
-	if err != nil {
-		err = s.halt(ctx)
-	}
-	s.end(ctx, err)
-}
-
-// stop drains the session for the time given, and then cancels what is left.
+// stop drains the session for the time given, until ctx ends at the latest, cancels what is left, and says that its
+// client lives no more: what River could not write is settled like a dead worker's.
 func (s *session) stop(ctx context.Context, timeout time.Duration) error {
 	s.stopReclaiming()
 	drain, cancel := context.WithTimeout(ctx, timeout)

@@ -33,6 +33,13 @@ func (b *testBundle) runReady(t *testing.T, change func(*jobs.RunnerConfig)) *ru
 	return r
 }
 
+// requireBack waits until the runner has noticed that its database is away, and has come back.
+func (r *runner) requireBack(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool { return r.Ready() != nil }, waitFor, look, "it notices")
+	require.Eventually(t, func() bool { return r.Ready() == nil }, waitFor, look, "it comes back")
+}
+
 // cut ends all other connections to the test's database that match, as an operator or a failing server does.
 func (b *testBundle) cut(t *testing.T, where string) int {
 	t.Helper()
@@ -62,8 +69,7 @@ func TestRunnerComesBackWithItsDatabase(t *testing.T) {
 	b.await(t, first, jobs.StatusDelivered)
 	for round := range 3 {
 		require.Positive(t, b.cut(t, "true"))
-		require.Eventually(t, func() bool { return r.Ready() != nil }, waitFor, look, "it notices")
-		require.Eventually(t, func() bool { return r.Ready() == nil }, waitFor, look, "it comes back")
+		r.requireBack(t)
 		start := time.Now()
 		delivery := b.enqueue(t, completed(string(rune('a'+round))))[0]
 		state := b.await(t, delivery, jobs.StatusDelivered)
@@ -86,8 +92,7 @@ func TestRunnerFinishesWhatWasUnderWay(t *testing.T) {
 	delivery := b.enqueue(t, completed("e1"))[0]
 	<-arrived
 	b.cut(t, "true")
-	require.Eventually(t, func() bool { return r.Ready() != nil }, waitFor, look)
-	require.Eventually(t, func() bool { return r.Ready() == nil }, waitFor, look)
+	r.requireBack(t)
 	close(answer)
 	state := b.await(t, delivery, jobs.StatusDelivered)
 	require.Equal(t, 1, state.AttemptCount)
@@ -147,8 +152,7 @@ func TestRunnerKeepsItsDeliveriesWhenItsLockBreaks(t *testing.T) {
 	before := b.job(t, delivery)
 	require.Equal(t, 1, b.cut(t, locks+` and pid in (select l.pid from pg_locks l, river_job j where l.locktype = 'advisory'
 		and (l.classid::bigint << 32) | l.objid::bigint = hashtextextended('webhook-worker client ' || j.attempted_by[1], 0))`))
-	require.Eventually(t, func() bool { return first.Ready() != nil }, waitFor, look)
-	require.Eventually(t, func() bool { return first.Ready() == nil }, waitFor, look)
+	first.requireBack(t)
 	close(answer)
 	b.await(t, delivery, jobs.StatusDelivered)
 	require.Equal(t, before.ID, b.job(t, delivery).ID)
@@ -244,8 +248,7 @@ func TestRunnerBoundsDeliveriesOverSessions(t *testing.T) {
 	}
 	for range 2 {
 		b.cut(t, locks)
-		require.Eventually(t, func() bool { return r.Ready() != nil }, waitFor, look)
-		require.Eventually(t, func() bool { return r.Ready() == nil }, waitFor, look)
+		r.requireBack(t)
 	}
 	require.Eventually(t, func() bool { return b.count(t, `webhook_delivery_queue where status = 'delivered'`) == 4 }, 2*waitFor, look)
 	require.EqualValues(t, 2, most.Load())
