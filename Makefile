@@ -45,6 +45,12 @@ coverage: ## Measure the coverage of jobs and partners, and write coverage.html.
 	go tool cover -html=coverage.out -o coverage.html
 	@go tool cover -func=coverage.out | tail -1
 
+FUZZTIME ?= 20s
+
+.PHONY: fuzz
+fuzz: ## Fuzz each target for FUZZTIME (20s), after what is in testdata/fuzz.
+	@.ci/fuzz $(FUZZTIME)
+
 .PHONY: faults
 faults: ## Break workers, databases, networks and partners, and see that nothing is lost; about four minutes.
 	go test -count=1 -timeout 15m -tags faults ./faults
@@ -52,6 +58,18 @@ faults: ## Break workers, databases, networks and partners, and see that nothing
 .PHONY: reliability
 reliability: ## The same, and write what it showed to docs/reliability.md.
 	go test -count=1 -timeout 15m -tags faults ./faults -faults.report ../docs/reliability.md
+
+.PHONY: ssrf
+ssrf: ## Try to make it call what it must not, in a network namespace; needs root.
+	go test -count=1 -timeout 5m -tags ssrf ./ssrf
+
+.PHONY: refusals
+refusals: ## The same, and write what was refused to docs/security.md.
+	go test -count=1 -timeout 5m -tags ssrf ./ssrf -ssrf.report ../docs/security.md
+
+.PHONY: browser
+browser: ## Look at the pages with Chromium, and attack them; needs chromium.
+	go test -count=1 -timeout 5m -tags browser -run '^TestBrowser' ./cmd/webhook-worker
 
 .PHONY: examples
 examples: ## Run the examples; needs Node, and Python and Ruby with PostgreSQL's modules.
@@ -64,6 +82,8 @@ lint: $(TOOLS)/golangci-lint ## Run the linters.
 	$(TOOLS)/golangci-lint run ./...
 	$(TOOLS)/golangci-lint run --build-tags examples ./examples/...
 	$(TOOLS)/golangci-lint run --build-tags faults ./faults/...
+	$(TOOLS)/golangci-lint run --build-tags ssrf ./ssrf/...
+	$(TOOLS)/golangci-lint run --build-tags browser ./cmd/...
 
 .PHONY: vulncheck
 vulncheck: $(TOOLS)/govulncheck ## Look for known vulnerabilities in what is used; needs the internet.
@@ -74,10 +94,25 @@ check-generated: ## Fail if something generated is stale.
 	go run ./internal/gen --check
 	go mod tidy -diff
 
+.PHONY: bench
+bench: ## Run the benchmarks, and write what they showed to docs/performance.md; half an hour.
+	go run ./bench throughput --report docs/performance.md
+	go run ./bench stream --report docs/performance.md
+	go run ./bench enqueue --report docs/performance.md
+	go run ./bench latency --events 500 --only bare --only defaults --report docs/performance.md
+	go run ./bench flat --report docs/performance.md
+	go run ./bench sizes --report docs/performance.md
+	go run ./bench fairness --report docs/performance.md
+
 .PHONY: bench-smoke
 bench-smoke: ## Run each benchmark once, at a small size.
-	go run ./bench latency --events 100
+	go run ./bench latency --events 50 --rate 200 --duration 1s --rounds 1
 	go run ./bench throughput --deliveries 1000 --rounds 1
+	go run ./bench stream --events 500 --rounds 1
+	go run ./bench enqueue --duration 20ms --rounds 1
+	go run ./bench sizes --deliveries 200 --bodies 512,65536 --in-flight 0,100 --rounds 1
+	go run ./bench flat --deliveries 500 --backlog 2000 --completed 2000 --dead 1000 --attempts 3000 --retries 2000 --due 300 --expired 500 --rounds 1
+	go run ./bench fairness --duration 1s --skip 0s --grace 1s --pending 200
 	go run ./bench history --completed 2000 --dead 1000 --cancelled 100 --failed 100 --pending 500 --attempts 10000 --events 100 --rounds 1 --runs 1
 	go test -run '^$$' -bench . -benchtime 1x ./...
 

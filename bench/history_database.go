@@ -5,13 +5,11 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/epicvoice/webhook-worker/internal/devpg"
-	"github.com/epicvoice/webhook-worker/migrations"
 )
 
 // historyStatements fill a database.
@@ -52,39 +50,16 @@ func newHistoryDatabases(ctx context.Context, size *historySize) (_ *historyData
 		return nil, err
 	}
 	d.closers = append(d.closers, server.Stop)
-	if d.history, err = d.open(ctx, server, "history", d.said); err != nil {
+	if d.history, err = d.openDatabase(ctx, server, "history", d.said); err != nil {
 		return nil, err
 	}
-	if d.fresh, err = d.open(ctx, server, "fresh", nil); err != nil {
+	if d.fresh, err = d.openDatabase(ctx, server, "fresh", nil); err != nil {
 		return nil, err
 	}
 	if err := fillHistory(ctx, d.history, size); err != nil {
 		return nil, err
 	}
 	return d, fillHistory(ctx, d.fresh, &historySize{})
-}
-
-// open creates a database, migrates it and connects to it.
-func (d *historyDatabases) open(ctx context.Context, server *devpg.Server, name string, tracer pgx.QueryTracer) (*pgxpool.Pool, error) {
-	admin, err := pgx.Connect(ctx, server.URL("postgres"))
-	if err != nil {
-		return nil, fmt.Errorf("connecting: %w", err)
-	}
-	_, err = admin.Exec(ctx, "create database "+pgx.Identifier{name}.Sanitize())
-	if err = errors.Join(err, admin.Close(ctx)); err != nil {
-		return nil, fmt.Errorf("creating a database: %w", err)
-	}
-	config, err := pgxpool.ParseConfig(server.URL(name))
-	if err != nil {
-		return nil, fmt.Errorf("reading the database's URL: %w", err)
-	}
-	config.ConnConfig.Tracer = tracer
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("connecting: %w", err)
-	}
-	d.closers = append(d.closers, func() error { pool.Close(); return nil })
-	return pool, migrations.Up(ctx, pool, slog.New(slog.DiscardHandler))
 }
 
 // fillHistory puts a history into a migrated database, and tidies it up as a server does in time.
@@ -107,10 +82,5 @@ func fillHistory(ctx context.Context, pool *pgxpool.Pool, size *historySize) err
 	if err != nil {
 		return fmt.Errorf("filling the database: %w", err)
 	}
-	for _, statement := range []string{`vacuum analyze`, `checkpoint`} {
-		if _, err := pool.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("tidying up: %w", err)
-		}
-	}
-	return nil
+	return tidy(ctx, pool)
 }

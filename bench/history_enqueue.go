@@ -28,11 +28,11 @@ func enqueueWays() ([]enqueueWay, error) {
 		return nil, err
 	}
 	inSQL := func(ctx context.Context, tx pgx.Tx, userID string) error {
-		_, err := tx.Exec(ctx, `select enqueue_webhook_event($1, 'call.completed', $2::json)`, userID, payload)
+		_, err := tx.Exec(ctx, `select enqueue_webhook_event($1, 'call.completed', $2::json)`, userID, payloadOf(512))
 		return err
 	}
 	inGo := func(ctx context.Context, tx pgx.Tx, userID string) error {
-		_, err := enqueuer.EnqueueTx(ctx, tx, &jobs.Event{UserID: userID, Type: "call.completed", Payload: json.RawMessage(payload)})
+		_, err := enqueuer.EnqueueTx(ctx, tx, &jobs.Event{UserID: userID, Type: "call.completed", Payload: json.RawMessage(payloadOf(512))})
 		return err
 	}
 	const many = 100
@@ -97,9 +97,4 @@ func (c *historyCommand) enqueue(ctx context.Context, pool *pgxpool.Pool, way *e
 		}
 	}
 	return float64(c.Events) / time.Since(start).Seconds(), nil
-}
-
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
 }

@@ -6,39 +6,42 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/epicvoice/webhook-worker/internal/devpg"
-	"github.com/epicvoice/webhook-worker/migrations"
 	"github.com/epicvoice/webhook-worker/partners"
 )
 
-const benchUser = "bench"
-
 // stage is what a benchmark runs on. Close takes it down.
 type stage struct {
-	pool   *pgxpool.Pool
-	store  *partners.Store
-	binary string
-	env    []string
-	url    string // of the receiver
+	database // the product's
+
+	bare    *pgxpool.Pool // of the database of the bare worker
+	dir     string        // for what is written on the way
+	binary  string
+	env     []string // of the product
+	bareURL string   // the bare worker's DATABASE_URL
+	url     string   // of the receiver
+	server  int      // process id of PostgreSQL
+
+	postgres *devpg.Server
+	keyring  *partners.Keyring
 
 	closers
 }
 
-// newStage starts PostgreSQL, migrates, builds the binary, and receives webhooks with handler.
-func newStage(ctx context.Context, handler http.HandlerFunc) (_ *stage, err error) {
+// newStage starts PostgreSQL, migrates, builds the binary, and receives webhooks with handler. PostgreSQL has its
+// default settings, but for parameters.
+func newStage(ctx context.Context, handler http.HandlerFunc, parameters map[string]string) (_ *stage, err error) {
 	s := &stage{}
 	defer func() {
 		if err != nil {
@@ -46,57 +49,83 @@ func newStage(ctx context.Context, handler http.HandlerFunc) (_ *stage, err erro
 		}
 	}()
 
-	server, err := devpg.Start(ctx, &devpg.Config{})
-	if err != nil {
+	if s.postgres, err = devpg.Start(ctx, &devpg.Config{Parameters: parameters}); err != nil {
 		return nil, err
 	}
-	s.closers = append(s.closers, server.Stop)
-	if s.pool, err = pgxpool.New(ctx, server.URL("postgres")); err != nil {
-		return nil, fmt.Errorf("connecting: %w", err)
-	}
-	s.closers = append(s.closers, func() error { s.pool.Close(); return nil })
-	if err := migrations.Up(ctx, s.pool, slog.New(slog.DiscardHandler)); err != nil {
-		return nil, err
-	}
-
+	s.closers = append(s.closers, s.postgres.Stop)
 	key := make([]byte, partners.KeySize)
 	_, _ = rand.Read(key) // never fails
-	keyring, err := partners.NewKeyring(key)
+	if s.keyring, err = partners.NewKeyring(key); err != nil {
+		return nil, err
+	}
+	product, err := s.newDatabase(ctx, "product")
 	if err != nil {
 		return nil, err
 	}
-	s.store = partners.NewStore(&partners.StoreConfig{Pool: s.pool, Keyring: keyring, AllowHTTP: true})
+	s.database = *product
+	if s.bare, err = s.openDatabase(ctx, s.postgres, "bare", nil); err != nil {
+		return nil, err
+	}
+	if s.server, err = serverPID(ctx, s.pool); err != nil {
+		return nil, err
+	}
 	s.env = append(os.Environ(),
-		"DATABASE_URL="+server.URL("postgres"),
+		"DATABASE_URL="+s.dsn,
 		"WEBHOOK_ENCRYPTION_KEY="+base64.StdEncoding.EncodeToString(key),
 		"WEBHOOK_ALLOW_HTTP=true",
 		"WEBHOOK_ALLOW_NETWORKS=127.0.0.0/8",
 	)
+	s.bareURL = s.postgres.URL("bare")
 	if err := s.build(ctx); err != nil {
 		return nil, err
 	}
 	return s, s.receive(ctx, handler)
 }
 
+// clear empties the queues and what runs before have left.
+func (s *stage) clear(ctx context.Context) error {
+	return errors.Join(empty(ctx, s.pool), empty(ctx, s.bare))
+}
+
+// tidy does what a server does in time, in the databases of the product and of the bare worker.
+func (s *stage) tidy(ctx context.Context) error {
+	return errors.Join(tidy(ctx, s.pool), tidy(ctx, s.bare))
+}
+
+// spent is CPU time.
+type spent struct{ server, own time.Duration }
+
+// cpu is the CPU time so far of PostgreSQL and of this process.
+func (s *stage) cpu() (spent, error) {
+	server, err := treeCPU(s.server)
+	if err != nil {
+		return spent{}, err
+	}
+	var own syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
+		return spent{}, fmt.Errorf("reading the CPU time: %w", err)
+	}
+	return spent{server: server, own: time.Duration(own.Utime.Nano() + own.Stime.Nano())}, nil
+}
+
 // closers are what stops what was started.
 type closers []func() error
 
 // Close stops it, the last first.
-func (c closers) Close() error {
+func (c *closers) Close() error {
 	var err error
-	for _, stop := range slices.Backward(c) {
+	for _, stop := range slices.Backward(*c) {
 		err = errors.Join(err, stop())
 	}
 	return err
 }
 
-func (s *stage) build(ctx context.Context) error {
-	dir, err := os.MkdirTemp("", "webhook-worker-bench-")
-	if err != nil {
+func (s *stage) build(ctx context.Context) (err error) {
+	if s.dir, err = os.MkdirTemp("", "webhook-worker-bench-"); err != nil {
 		return fmt.Errorf("making a directory: %w", err)
 	}
-	s.closers = append(s.closers, func() error { return os.RemoveAll(dir) })
-	s.binary = filepath.Join(dir, "webhook-worker")
+	s.closers = append(s.closers, func() error { return os.RemoveAll(s.dir) })
+	s.binary = filepath.Join(s.dir, "webhook-worker")
 	build := exec.CommandContext(ctx, "go", "build", "-o", s.binary, "github.com/epicvoice/webhook-worker/cmd/webhook-worker") //nolint:gosec // a path of our own
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the binary: %w: %s", err, output)
@@ -114,26 +143,4 @@ func (s *stage) receive(ctx context.Context, handler http.HandlerFunc) error {
 	s.closers = append(s.closers, server.Close)
 	go func() { _ = server.Serve(listener) }()
 	return nil
-}
-
-// startWorker starts one worker process, which logs warnings and worse, and returns what stops it; Close
-// stops it too.
-func (s *stage) startWorker(instance string, environ ...string) (stop func() error, err error) {
-	worker := exec.Command(s.binary, "work", "--instance", instance) //nolint:gosec,noctx // a path of our own; stopped by its closer
-	worker.Env = append(append(slices.Clone(s.env), "LOG_LEVEL=WARNING"), environ...)
-	worker.Stderr = os.Stderr
-	if err := worker.Start(); err != nil {
-		return nil, fmt.Errorf("starting a worker: %w", err)
-	}
-	stop = sync.OnceValue(func() error {
-		if err := worker.Process.Signal(syscall.SIGTERM); err != nil {
-			return fmt.Errorf("stopping a worker: %w", err)
-		}
-		if err := worker.Wait(); err != nil {
-			return fmt.Errorf("worker: %w", err)
-		}
-		return nil
-	})
-	s.closers = append(s.closers, stop)
-	return stop, nil
 }

@@ -4,127 +4,141 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"strconv"
-	"sync/atomic"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-
-	"github.com/epicvoice/webhook-worker/jobs"
-	"github.com/epicvoice/webhook-worker/partners"
 )
 
 type throughputCommand struct {
-	Deliveries int   `default:"20000" help:"Deliveries of one round, waiting before the worker starts."`
-	Partners   int   `default:"10" help:"Partners that each event goes to."`
-	Rounds     int   `default:"3" help:"Rounds; each runs all batch sizes, one after the other."`
-	BatchSizes []int `default:"200" help:"Values of WORKER_BATCH_SIZE to compare."`
-	Concurrent int   `default:"100" help:"MAX_CONCURRENT_DELIVERIES."`
+	Deliveries int `default:"30000" help:"Deliveries of one run, waiting before the workers start."`
+	Partners   int `default:"100" help:"Partners in all."`
+	Users      int `default:"1" help:"Users that the partners are spread over; an event goes to all partners of its user."`
+	Body       int `default:"512" help:"Bytes of an event's payload."`
+	Workers    int `default:"1" help:"Worker processes."`
+	Rounds     int `default:"5" help:"Rounds; each runs all contestants, one after the other."`
+
+	contestantFlags
+	reportFlags
 }
 
-// Run drains a backlog with one worker for each batch size in turn, and prints deliveries a second, from
-// the first arrival to the last.
+// drained is what one run showed.
+type drained struct {
+	rate     float64       // deliveries a second, from the first arrival to the last
+	worker   time.Duration // CPU time of the worker processes
+	server   time.Duration // of PostgreSQL
+	receiver time.Duration // of this process
+	memory   int64         // bytes, the most that a worker had
+}
+
+func rateOf(run *drained) float64 { return run.rate }
+
+// Run drains a backlog with each contestant in turn, and prints how they compare.
 func (c *throughputCommand) Run(ctx context.Context) (err error) {
 	counter := newArrivals()
-	s, err := newStage(ctx, counter.ServeHTTP)
+	s, err := newStage(ctx, counter.ServeHTTP, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	for i := range c.Partners {
-		slug := "partner-" + strconv.Itoa(i)
-		if _, _, err := s.store.Create(ctx, benchUser, &partners.Params{
-			Name: slug, Slug: slug, URL: s.url, EnabledEvents: []string{"*"},
-		}); err != nil {
-			return err
-		}
-	}
-	for round := range c.Rounds {
-		for _, size := range c.BatchSizes {
-			rate, err := c.drain(ctx, s, counter, size)
-			if err != nil {
-				return err
-			}
-			if _, err := fmt.Fprintf(os.Stdout, "round %d  WORKER_BATCH_SIZE=%-5d %6.0f deliveries/s\n", round+1, size, rate); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// drain fills the queue, starts a worker, and returns the deliveries a second that arrived.
-func (c *throughputCommand) drain(ctx context.Context, s *stage, counter *arrivals, batchSize int) (float64, error) {
-	events := max(c.Deliveries/c.Partners, 1)
-	if err := fill(ctx, s, events); err != nil {
-		return 0, err
-	}
-	counter.expect(int64(events * c.Partners))
-	stop, err := s.startWorker("1",
-		"WORKER_BATCH_SIZE="+strconv.Itoa(batchSize), "MAX_CONCURRENT_DELIVERIES="+strconv.Itoa(c.Concurrent))
-	if err != nil {
-		return 0, err
-	}
-	select {
-	case <-counter.done:
-	case <-ctx.Done():
-		return 0, errors.Join(ctx.Err(), stop())
-	}
-	return float64(counter.wanted) / counter.last.Sub(counter.first).Seconds(), stop()
-}
-
-// fill enqueues events, many in a transaction, and tidies the tables up as a server does in time.
-func fill(ctx context.Context, s *stage, events int) error {
-	enqueuer, err := jobs.NewEnqueuer(nil)
-	if err != nil {
+	if err := s.addPartners(ctx, s.url, c.Users, c.Partners, "*"); err != nil {
 		return err
 	}
-	const perTransaction = 100
-	for start := 0; start < events; start += perTransaction {
-		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-			for range min(perTransaction, events-start) {
-				event := &jobs.Event{UserID: benchUser, Type: "call.completed", Payload: []byte(payload)}
-				if _, err := enqueuer.EnqueueTx(ctx, tx, event); err != nil {
-					return err
-				}
+	contestants := c.contestants(s)
+	runs := make([][]drained, len(contestants))
+	for round := range c.Rounds {
+		for i, contestant := range contestants {
+			run, err := c.drain(ctx, s, counter, &contestant)
+			if err != nil {
+				return fmt.Errorf("%s: %w", contestant.name, err)
 			}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("filling the queue: %w", err)
+			runs[i] = append(runs[i], *run)
+			_, _ = fmt.Fprintf(os.Stderr, "round %d: %s: %.0f deliveries/s\n", round+1, contestant.name, run.rate)
 		}
 	}
-	if _, err := s.pool.Exec(ctx, `vacuum analyze`); err != nil {
-		return fmt.Errorf("tidying up: %w", err)
+	return c.publish(ctx, s.pool, c.compare(contestants, runs))
+}
+
+// drain fills the queue, starts workers, and waits for all deliveries.
+func (c *throughputCommand) drain(ctx context.Context, s *stage, counter *arrivals, contestant *contestant) (*drained, error) {
+	body := payloadOf(c.Body)
+	events := max(c.Deliveries*c.Users/c.Partners, 1)
+	deliveries := events * c.Partners / c.Users
+	if err := s.clear(ctx); err != nil {
+		return nil, err
 	}
-	return nil
+	fill := func() error { return s.enqueue(ctx, c.Users, events, body) }
+	if contestant.bare {
+		fill = func() error { return fillBare(ctx, s.bare, s.url, body, deliveries) }
+	}
+	if err := fill(); err != nil {
+		return nil, err
+	}
+	if err := s.tidy(ctx); err != nil {
+		return nil, err
+	}
+
+	counter.expect(int64(deliveries))
+	before, err := s.cpu()
+	if err != nil {
+		return nil, err
+	}
+	workers := make([]*process, c.Workers)
+	for i := range workers {
+		if workers[i], err = contestant.start(strconv.Itoa(i + 1)); err != nil {
+			return nil, err
+		}
+	}
+	if err := counter.wait(ctx); err != nil {
+		return nil, err
+	}
+	run := &drained{rate: float64(counter.wanted) / counter.last.Sub(counter.first).Seconds()}
+	after, err := s.cpu()
+	if err != nil {
+		return nil, err
+	}
+	run.server, run.receiver = after.server-before.server, after.own-before.own
+	for _, worker := range workers {
+		used, err := treeCPU(worker.cmd.Process.Pid)
+		if err != nil {
+			return nil, err
+		}
+		run.worker += used
+		_, most, err := worker.memory()
+		if err != nil {
+			return nil, err
+		}
+		run.memory = max(run.memory, most)
+		if err := worker.stop(); err != nil {
+			return nil, err
+		}
+	}
+	return run, nil
 }
 
-// arrivals counts requests and remembers when the first and the last of them came.
-type arrivals struct {
-	seen        atomic.Int64
-	wanted      int64
-	first, last time.Time
-	done        chan struct{}
-}
-
-func newArrivals() *arrivals { return &arrivals{done: make(chan struct{})} }
-
-// expect begins a round of wanted requests.
-func (a *arrivals) expect(wanted int64) {
-	a.seen.Store(0)
-	a.wanted = wanted
-	a.done = make(chan struct{})
-}
-
-func (a *arrivals) ServeHTTP(http.ResponseWriter, *http.Request) {
-	switch a.seen.Add(1) {
-	case 1:
-		a.first = time.Now()
-	case a.wanted:
-		a.last = time.Now()
-		close(a.done)
+// compare compares the contestants, round by round, with the first of them.
+func (c *throughputCommand) compare(contestants []contestant, runs [][]drained) *report {
+	perThousand := func(runs []drained, of func(*drained) time.Duration) string {
+		return fmt.Sprintf("%.0f", median(each(runs, func(run *drained) float64 { return milliseconds(of(run)) * 1000 / float64(c.Deliveries) })))
+	}
+	first := contestants[0].name
+	compared := &table{columns: []string{"", "deliveries/s", "range", "of " + first, "range", "worker", "PostgreSQL", "receiver", "MiB"}}
+	bars := make([]plotBar, len(contestants))
+	for i, contestant := range contestants {
+		rates, ratios := each(runs[i], rateOf), ratiosOf(runs[i], runs[0], rateOf)
+		memory := median(each(runs[i], func(run *drained) float64 { return float64(run.memory) }))
+		compared.add(contestant.name, fmt.Sprintf("%.0f", median(rates)), rangeOf("%.0f", rates), fmt.Sprintf("%.2f", median(ratios)), rangeOf("%.2f", ratios),
+			perThousand(runs[i], func(run *drained) time.Duration { return run.worker }),
+			perThousand(runs[i], func(run *drained) time.Duration { return run.server }),
+			perThousand(runs[i], func(run *drained) time.Duration { return run.receiver }),
+			mebibytes(memory))
+		bars[i] = plotBar{label: contestant.name, values: rates, note: fmt.Sprintf("%.2f of %s", median(ratios), first), own: !contestant.bare}
+	}
+	size := fmt.Sprintf("%d deliveries of %d bytes to %d partners, %s, medians and ranges of %s", c.Deliveries, c.Body, c.Partners, plural(c.Workers, "worker"), plural(c.Rounds, "round"))
+	return &report{
+		name:   "throughput",
+		tables: []*table{compared},
+		note: size + `.
+worker, PostgreSQL, receiver: CPU milliseconds for 1,000 deliveries, with the start. MiB: the most that a worker had in memory.`,
+		plot: &plot{title: "Throughput from a backlog", subtitle: size, panels: []panel{{title: "deliveries", unit: "a second", bars: bars}}},
 	}
 }

@@ -124,8 +124,8 @@ begin
         on conflict (user_id, event_id) do nothing
         returning delivery_ids
     ), jobs as (
-        insert into river_job (kind, queue, max_attempts, metadata, args)
-        select 'webhook_delivery', 'webhooks', max_attempts, '{"trigger": "schedule"}',
+        insert into river_job (kind, queue, priority, max_attempts, metadata, args)
+        select 'webhook_delivery', 'webhooks', webhook_delivery_priority(partner_id), max_attempts, '{"trigger": "schedule"}',
                jsonb_build_object('version', 1, 'delivery_id', delivery_id, 'user_id', p_user_id, 'partner_id', partner_id,
                                   'event_id', p_event_id, 'event_type', p_event_type)
           from subscribed
@@ -203,11 +203,11 @@ CREATE FUNCTION public.get_webhook_partner_stats(user_id text DEFAULT NULL::text
     ), unfinished as (
         -- One of the first two finds nothing, and is not begun: each has its own index.
         select q.partner_id, q.status, q.next_attempt_at
-          from webhook_delivery_queue q
+          from webhook_deliveries q
          where $1 is null and q.status in ('pending', 'failed', 'dead_letter')
          union all
         select q.partner_id, q.status, q.next_attempt_at
-          from webhook_delivery_queue q
+          from webhook_deliveries q
          where q."userId" = $1 and q.status in ('pending', 'failed', 'dead_letter')
          union all
         select j.args->>'partner_id', 'processing', null
@@ -268,9 +268,9 @@ CREATE FUNCTION public.get_webhook_queue_stats() RETURNS TABLE(status text, coun
                  where j.kind = 'webhook_delivery' and j.state = s.state and j.finalized_at > now() - interval '1 hour') as last_hour
           from (values ('delivered', 'completed'::river_job_state), ('dead_letter', 'discarded'), ('cancelled', 'cancelled')) as s (status, state)
     ), counts as (
-        select 'dead_letter' as status, count(*) as count from webhook_delivery_queue q where q.status = 'dead_letter'
+        select 'dead_letter' as status, count(*) as count from webhook_deliveries q where q.status = 'dead_letter'
          union all
-        select 'cancelled', count(*) from webhook_delivery_queue q where q.status = 'cancelled'
+        select 'cancelled', count(*) from webhook_deliveries q where q.status = 'cancelled'
          union all
         select w.status, w.count from waiting w
          union all
@@ -330,7 +330,7 @@ begin
         return 'partner_disabled';
     elsif p_partner_id = any (event.partner_ids) then
         return 'not_missing';
-    elsif not partner.enabled_events && webhook_event_patterns(event.event_type) then
+    elsif webhook_is_operational(event.event_type) or not partner.enabled_events && webhook_event_patterns(event.event_type) then
         return 'not_subscribed';
     end if;
     update webhook_events e
@@ -438,8 +438,56 @@ CREATE FUNCTION public.river_job_state_in_bitmask(bitmask bit, state public.rive
     END = 1;
 $$;
 
+CREATE FUNCTION public.webhook_delivery_exhausted() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+    if webhook_is_operational(new.args->>'event_type') is not false
+       or new.args->>'event_type' = 'webhook.test' or new.metadata->>'trigger' = 'test'
+    then
+        return null;
+    end if;
+    -- A delivery that is replayed and gives up again does so at another time.
+    perform webhook_emit_operational_event(
+        p.user_id, 'delivery.exhausted', format('delivery.exhausted:%s:%s', new.args->>'delivery_id', webhook_time(new.finalized_at)), p.id,
+        (select row_to_json(d)
+           from (select new.args->>'delivery_id' as id, new.args->>'event_id' as event_id, new.args->>'event_type' as event_type) as i
+          cross join lateral (select i.id, i.event_id, i.event_type, new.attempt as attempts,
+                                     left(coalesce(new.metadata->'output'->>'error', new.errors[array_upper(new.errors, 1)]->>'error'), 1024) as last_error,
+                                     new.metadata->'output'->'response_status' as last_response_status) as l
+          cross join lateral (select row_to_json(l) as delivery) as d))
+       from partner_webhooks p
+      where p.user_id = new.args->>'user_id' and p.id::text = new.args->>'partner_id';
+    return null;
+exception
+    when others then
+        raise warning 'delivery.exhausted not told of job %: %', new.id, sqlerrm;
+        return null;
+end
+$$;
+
+COMMENT ON FUNCTION public.webhook_delivery_exhausted() IS 'Tells delivery.exhausted.';
+
+CREATE FUNCTION public.webhook_delivery_priority(partner_id uuid) RETURNS smallint
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+#variable_conflict use_column
+begin
+    if not exists (select from webhook_crowd c where c.until > now()) then
+        return 2;
+    elsif exists (select from webhook_crowd c where c.partner_id = $1 and c.until > now()) then
+        return 3;
+    end if;
+    return 1;
+end
+$_$;
+
+COMMENT ON FUNCTION public.webhook_delivery_priority(partner_id uuid) IS 'River''s priority of a new delivery: 2, or while some partners'' deliveries crowd the queue 3 for theirs and 1 for all others.';
+
 CREATE FUNCTION public.webhook_drop_log_partitions(before timestamp with time zone) RETURNS integer
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     SET "TimeZone" TO 'UTC'
     SET "DateStyle" TO 'ISO'
@@ -459,23 +507,113 @@ $$;
 
 COMMENT ON FUNCTION public.webhook_drop_log_partitions(before timestamp with time zone) IS 'Drops the partitions of webhook_delivery_log that hold nothing after the time given. Returns how many.';
 
-CREATE FUNCTION public.webhook_event_patterns(event_type text) RETURNS text[]
-    LANGUAGE sql IMMUTABLE
+CREATE FUNCTION public.webhook_emit_operational_event(user_id text, event_type text, event_id text, about uuid, data json) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS $_$
-    select array[$1, '*'] || coalesce(array_agg(left($1, place) || '*'), '{}')
-      from generate_series(1, char_length($1)) as places (place)
-     where substr($1, place, 1) = '.'
+#variable_conflict use_column
+declare
+    p_user_id    text := $1;
+    p_event_type text := $2;
+    p_event_id   text := $3;
+    p_about      uuid := $4;
+    p_data       text := $5::text;
+    head         text;
+    told         boolean;
+begin
+    select row_to_json(h)::text into head
+      from partner_webhooks p
+     cross join lateral (select p.id, p.partner_name as name, p.partner_slug as slug) as i
+     cross join lateral (select p_event_type as event_type, webhook_time(now()) as "timestamp", row_to_json(i) as partner) as h
+     where p.user_id = p_user_id and p.id = p_about;
+    if not found then
+        return false;
+    end if;
+
+    with subscribed as materialized (
+        select p.id as partner_id, p.partner_slug, gen_random_uuid() as delivery_id,
+               1 + coalesce(p.max_retries, (select retry_max_attempts from webhook_settings)) as max_attempts
+          from partner_webhooks p
+         where p.user_id = p_user_id
+           and p.id <> p_about
+           and p.enabled
+           and p.enabled_events && webhook_event_patterns(p_event_type)
+    ), stored as (
+        insert into webhook_events (user_id, event_id, event_type, payload, partner_ids, delivery_ids)
+        select p_user_id, p_event_id, p_event_type,
+               (left(head, -1) || coalesce(',' || nullif(substr(p_data, 2), '}'), '}'))::json,
+               array_agg(partner_id order by partner_slug),
+               array_agg(delivery_id order by partner_slug)
+          from subscribed
+        having count(*) > 0
+        on conflict (user_id, event_id) do nothing
+        returning true
+    ), jobs as (
+        insert into river_job (kind, queue, priority, max_attempts, metadata, args)
+        select 'webhook_delivery', 'webhooks', webhook_delivery_priority(partner_id), max_attempts, '{"trigger": "schedule"}',
+               jsonb_build_object('version', 1, 'delivery_id', delivery_id, 'user_id', p_user_id, 'partner_id', partner_id,
+                                  'event_id', p_event_id, 'event_type', p_event_type)
+          from subscribed
+         where exists (select from stored)
+         order by partner_slug
+    )
+    select exists (select from stored) into told;
+    if told then
+        perform webhook_wake_workers();
+    end if;
+    return told;
+end
 $_$;
 
-COMMENT ON FUNCTION public.webhook_event_patterns(event_type text) IS 'Every entry of enabled_events that subscribes to an event type: for a.b.c itself, *, a.* and a.b.*';
+COMMENT ON FUNCTION public.webhook_emit_operational_event(user_id text, event_type text, event_id text, about uuid, data json) IS 'Stores an operational event about a partner for the user''s other partners that subscribe to its type, if there are any, with their deliveries, once an id. Says whether it did.';
+
+CREATE FUNCTION public.webhook_is_operational(event_type text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    RETURN (event_type = ANY (ARRAY['partner.disabled'::text, 'delivery.exhausted'::text, 'partner.failing'::text, 'partner.recovered'::text]));
+
+COMMENT ON FUNCTION public.webhook_is_operational(event_type text) IS 'Whether events of a type are what webhook-worker itself tells, as the Go API has it.';
+
+CREATE FUNCTION public.webhook_event_patterns(event_type text) RETURNS text[]
+    LANGUAGE sql IMMUTABLE
+    RETURN (CASE WHEN public.webhook_is_operational(event_type) THEN ARRAY[event_type] ELSE ARRAY[event_type, '*'::text] END || ARRAY(SELECT ("left"(webhook_event_patterns.event_type, places.place) || '*'::text) FROM generate_series(1, char_length(webhook_event_patterns.event_type)) places(place) WHERE (substr(webhook_event_patterns.event_type, places.place, 1) = '.'::text)));
+
+COMMENT ON FUNCTION public.webhook_event_patterns(event_type text) IS 'Every entry of enabled_events that subscribes to an event type: for a.b.c itself, *, a.* and a.b.*; * is none for operational events.';
+
+CREATE FUNCTION public.webhook_forget_partner_health() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+    delete from webhook_partner_health h where h.partner_id = new.id;
+    return null;
+end
+$$;
+
+COMMENT ON FUNCTION public.webhook_forget_partner_health() IS 'Lets a partner whose URL changed, or that was enabled, disabled, paused or resumed, begin with a closed circuit.';
+
+CREATE FUNCTION public.webhook_guard_log_partition(partition regclass) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+    -- Those who read the log do so through its table, whose policies apply then. Retention and erasure name a
+    -- partition.
+    execute format('drop policy if exists webhook_worker on %s', partition);
+    execute format('create policy webhook_worker on %s to webhook_worker using (true) with check (true)', partition);
+    execute format('alter table %s enable row level security', partition);
+    execute format('grant select, delete on %s to webhook_worker', partition);
+end
+$$;
+
+COMMENT ON FUNCTION public.webhook_guard_log_partition(partition regclass) IS 'Gives a partition of webhook_delivery_log its row security, and workers what they need there.';
 
 CREATE FUNCTION public.webhook_insert_delivery(delivery_id uuid, user_id text, partner_id uuid, event_id text, event_type text, max_retries integer, metadata jsonb, created_at timestamp with time zone) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS $_$
 begin
-    insert into river_job (kind, queue, max_attempts, metadata, created_at, args)
-    values ('webhook_delivery', 'webhooks', 1 + coalesce($6, (select retry_max_attempts from webhook_settings)), $7, $8,
+    insert into river_job (kind, queue, priority, max_attempts, metadata, created_at, args)
+    values ('webhook_delivery', 'webhooks', webhook_delivery_priority($3), 1 + coalesce($6, (select retry_max_attempts from webhook_settings)), $7, $8,
             jsonb_build_object('version', 1, 'delivery_id', $1, 'user_id', $2, 'partner_id', $3, 'event_id', $4, 'event_type', $5))
     on conflict ((args->>'delivery_id')) where kind = 'webhook_delivery' do nothing;
     if found then
@@ -489,7 +627,7 @@ $_$;
 COMMENT ON FUNCTION public.webhook_insert_delivery(delivery_id uuid, user_id text, partner_id uuid, event_id text, event_type text, max_retries integer, metadata jsonb, created_at timestamp with time zone) IS 'Makes the job of a delivery, unless it has one, and says whether it did.';
 
 CREATE FUNCTION public.webhook_make_log_partitions() RETURNS integer
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     SET "TimeZone" TO 'UTC'
     SET "DateStyle" TO 'ISO'
@@ -522,6 +660,7 @@ begin
         -- Every row is written twice, open and closed. The room left over keeps the second version on its page,
         -- so that no index changes. Old partitions are never written: they are vacuumed once, for their last rows.
         execute format('create table %I (like webhook_delivery_log including defaults including constraints) with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05)', name);
+        perform webhook_guard_log_partition(name::regclass);
         execute format('comment on table %I is %L', name, 'The attempts of the week from ' || to_char(week at time zone 'UTC', 'YYYY-MM-DD') || '.');
         execute format('with moved as (delete from webhook_delivery_log_default where started_at >= %L and started_at < %L returning *) insert into %I select * from moved',
                        week, week + interval '7 days', name);
@@ -550,12 +689,21 @@ CREATE TABLE public.partner_webhooks (
     paused_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    request_headers json DEFAULT '{}'::json NOT NULL,
+    rate_limit integer,
+    max_in_flight integer,
     CONSTRAINT partner_webhooks_custom_payload_fields_object CHECK ((json_typeof(custom_payload_fields) = 'object'::text)),
     CONSTRAINT partner_webhooks_disabled_reason_if_disabled CHECK (((disabled_reason IS NULL) OR (NOT enabled))),
     CONSTRAINT partner_webhooks_enabled_events_count CHECK (((cardinality(enabled_events) >= 1) AND (cardinality(enabled_events) <= 100))),
+    CONSTRAINT partner_webhooks_max_in_flight_range CHECK (((max_in_flight >= 1) AND (max_in_flight <= 10000))),
     CONSTRAINT partner_webhooks_max_retries_range CHECK (((max_retries >= 0) AND (max_retries <= 100))),
     CONSTRAINT partner_webhooks_partner_name_length CHECK (((char_length(partner_name) >= 1) AND (char_length(partner_name) <= 200))),
     CONSTRAINT partner_webhooks_partner_slug_format CHECK (((partner_slug ~ '^[a-z0-9]+([-_][a-z0-9]+)*$'::text) AND (char_length(partner_slug) <= 63))),
+    CONSTRAINT partner_webhooks_rate_limit_range CHECK (((rate_limit >= 1) AND (rate_limit <= 10000))),
+    CONSTRAINT partner_webhooks_request_headers_format CHECK (((request_headers)::text ~ '^\{("[!#$%&''*+.^_`|~0-9A-Za-z-]+":(null|"([!#-[\]-~]|\\["\\])(( |[!#-[\]-~]|\\["\\])*([!#-[\]-~]|\\["\\]))?"),?){0,20}\}$'::text)),
+    CONSTRAINT partner_webhooks_request_headers_reserved CHECK (((request_headers)::text !~* '"(accept-encoding|connection|content-[^"\\]*|date|expect|host|http2-settings|keep-alive|proxy-[^"\\]*|te|trailer|transfer-encoding|upgrade|user-agent|webhook-[^"\\]*)":'::text)),
+    CONSTRAINT partner_webhooks_request_headers_size CHECK ((octet_length((request_headers)::text) <= 16384)),
+    CONSTRAINT partner_webhooks_request_headers_unique CHECK (((request_headers)::text !~* '[{,]"([^"\\]+)":.*,"\1":'::text)),
     CONSTRAINT partner_webhooks_url_format CHECK (((url ~ '^https?://'::text) AND (char_length(url) <= 2048))),
     CONSTRAINT partner_webhooks_user_id_length CHECK (((char_length(user_id) >= 1) AND (char_length(user_id) <= 255)))
 );
@@ -572,11 +720,11 @@ COMMENT ON COLUMN public.partner_webhooks.partner_slug IS 'Name for commands and
 
 COMMENT ON COLUMN public.partner_webhooks.url IS 'Where deliveries are posted.';
 
-COMMENT ON COLUMN public.partner_webhooks.secret_ciphertext IS 'The signing secrets as a JSON array, sealed with AES-256-GCM; opened only by a process that holds the key.';
+COMMENT ON COLUMN public.partner_webhooks.secret_ciphertext IS 'The signing secrets and the sealed values of headers as JSON, sealed with AES-256-GCM; opened only by a process that holds the key.';
 
 COMMENT ON COLUMN public.partner_webhooks.secret_key_id IS 'Which encryption key sealed the secrets: the first 8 bytes of its SHA-256, in hex.';
 
-COMMENT ON COLUMN public.partner_webhooks.enabled_events IS 'Event types that the partner receives: exact names, "*" for all, "call.*" for all that begin with "call.".';
+COMMENT ON COLUMN public.partner_webhooks.enabled_events IS 'Event types that the partner receives: exact names, "*" for all but operational events, "call.*" for all that begin with "call.".';
 
 COMMENT ON COLUMN public.partner_webhooks.custom_payload_fields IS 'JSON object whose members are appended to each payload, unless the event has a member of that name.';
 
@@ -591,6 +739,12 @@ COMMENT ON COLUMN public.partner_webhooks.paused_at IS 'Since when its deliverie
 COMMENT ON COLUMN public.partner_webhooks.created_at IS 'When the partner was added.';
 
 COMMENT ON COLUMN public.partner_webhooks.updated_at IS 'When the row last changed.';
+
+COMMENT ON COLUMN public.partner_webhooks.request_headers IS 'JSON object of the partner''s own request headers: names with their values, or null for a value that is sealed with the secrets.';
+
+COMMENT ON COLUMN public.partner_webhooks.rate_limit IS 'Most requests a second to this partner, of all workers together; null: no limit.';
+
+COMMENT ON COLUMN public.partner_webhooks.max_in_flight IS 'Most requests to this partner under way at once, of each worker process; null: PARTNER_MAX_IN_FLIGHT.';
 
 CREATE TABLE public.webhook_events (
     user_id text NOT NULL,
@@ -636,10 +790,88 @@ CREATE FUNCTION public.webhook_missing_deliveries(since timestamp with time zone
      e.created_at
     FROM (public.webhook_events e
       JOIN public.partner_webhooks p ON ((p.user_id = e.user_id)))
-   WHERE ((e.created_at >= webhook_missing_deliveries.since) AND (e.created_at < webhook_missing_deliveries.until) AND ((webhook_missing_deliveries.user_id IS NULL) OR (e.user_id = webhook_missing_deliveries.user_id)) AND ((webhook_missing_deliveries.partner_slug IS NULL) OR (p.partner_slug = webhook_missing_deliveries.partner_slug)) AND ((webhook_missing_deliveries.event_type IS NULL) OR (e.event_type = webhook_missing_deliveries.event_type)) AND (e.event_type <> 'webhook.test'::text) AND p.enabled AND (p.id <> ALL (e.partner_ids)) AND (p.enabled_events && public.webhook_event_patterns(e.event_type)));
+   WHERE ((e.created_at >= webhook_missing_deliveries.since) AND (e.created_at < webhook_missing_deliveries.until) AND ((webhook_missing_deliveries.user_id IS NULL) OR (e.user_id = webhook_missing_deliveries.user_id)) AND ((webhook_missing_deliveries.partner_slug IS NULL) OR (p.partner_slug = webhook_missing_deliveries.partner_slug)) AND ((webhook_missing_deliveries.event_type IS NULL) OR (e.event_type = webhook_missing_deliveries.event_type)) AND (e.event_type <> 'webhook.test'::text) AND (NOT public.webhook_is_operational(e.event_type)) AND p.enabled AND (p.id <> ALL (e.partner_ids)) AND (p.enabled_events && public.webhook_event_patterns(e.event_type)));
 END;
 
 COMMENT ON FUNCTION public.webhook_missing_deliveries(since timestamp with time zone, until timestamp with time zone, user_id text, partner_slug text, event_type text) IS 'Stored events of a time that match an enabled partner''s subscription of today but were not enqueued for it: what recover_webhook_delivery is for.';
+
+CREATE FUNCTION public.webhook_only_operational(deliveries uuid[]) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+    select coalesce(bool_and(webhook_is_operational(j.args->>'event_type')), false)
+      from river_job j
+     where j.kind = 'webhook_delivery' and j.args->>'delivery_id' = any (deliveries::text[])
+$$;
+
+COMMENT ON FUNCTION public.webhook_only_operational(deliveries uuid[]) IS 'Whether deliveries are of operational events alone. A partner that fails with these is not told of, or two that fail would keep each other failing.';
+
+CREATE FUNCTION public.webhook_partner_disabled() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+    perform webhook_emit_operational_event(
+        new.user_id, 'partner.disabled', format('partner.disabled:%s:%s', new.id, webhook_time(now())), new.id,
+        (select row_to_json(d) from (select new.disabled_reason) as d));
+    return null;
+exception
+    when others then
+        raise warning 'partner.disabled not told of partner %: %', new.id, sqlerrm;
+        return null;
+end
+$$;
+
+COMMENT ON FUNCTION public.webhook_partner_disabled() IS 'Tells partner.disabled.';
+
+CREATE FUNCTION public.webhook_partner_failing(partner_id uuid) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+#variable_conflict use_column
+declare
+    health webhook_partner_health;
+begin
+    select h.* into health from webhook_partner_health h where h.partner_id = $1 and h.opened_at is not null;
+    if not found or webhook_only_operational(health.failed_deliveries) then
+        return false;
+    end if;
+    return webhook_emit_operational_event(
+        health.user_id, 'partner.failing', format('partner.failing:%s:%s', $1, webhook_time(health.opened_at)), $1,
+        (select row_to_json(d)
+           from (select webhook_time(health.failing_since) as failing_since, health.failures, left(health.last_error, 1024) as last_error) as d));
+exception
+    when others then
+        raise warning 'partner.failing not told of partner %: %', $1, sqlerrm;
+        return false;
+end
+$_$;
+
+COMMENT ON FUNCTION public.webhook_partner_failing(partner_id uuid) IS 'Tells partner.failing of a partner whose circuit has opened, once an opening, and says whether it was told. In the statement that opens it, call it on what that returns.';
+
+CREATE FUNCTION public.webhook_partner_recovered(partner_id uuid, opened_at timestamp with time zone, failing_since timestamp with time zone, failed_deliveries uuid[] DEFAULT '{}'::uuid[]) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+#variable_conflict use_column
+begin
+    if $2 is null or webhook_only_operational($4) then
+        return false;
+    end if;
+    return coalesce((
+        select webhook_emit_operational_event(
+                   p.user_id, 'partner.recovered', format('partner.recovered:%s:%s', $1, webhook_time($2)), $1,
+                   (select row_to_json(d) from (select webhook_time($3) as failing_since) as d))
+          from partner_webhooks p
+         where p.id = $1), false);
+exception
+    when others then
+        raise warning 'partner.recovered not told of partner %: %', $1, sqlerrm;
+        return false;
+end
+$_$;
+
+COMMENT ON FUNCTION public.webhook_partner_recovered(partner_id uuid, opened_at timestamp with time zone, failing_since timestamp with time zone, failed_deliveries uuid[]) IS 'Tells partner.recovered of a partner whose circuit was open, once an opening, and says whether it was told. The arguments are what its row of webhook_partner_health had.';
 
 CREATE FUNCTION public.webhook_require_event_type(event_type text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
@@ -651,6 +883,8 @@ begin
               to_json(left(coalesce(event_type, ''), 80)) using errcode = 'invalid_parameter_value';
     elsif char_length(event_type) > 128 then
         raise exception 'event_type "%…" must have at most 128 characters', left(event_type, 80) using errcode = 'invalid_parameter_value';
+    elsif webhook_is_operational(event_type) then
+        raise exception 'event_type "%" is reserved for what webhook-worker itself tells', event_type using errcode = 'invalid_parameter_value';
     end if;
 end
 $_$;
@@ -728,15 +962,42 @@ $$;
 
 COMMENT ON FUNCTION public.webhook_require_user(user_id text) IS 'Refuses a user that the session''s login role has no entry for in webhook_role_users, or that the setting webhook.user_id, if set, does not name.';
 
+CREATE FUNCTION public.webhook_session_users() RETURNS text[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+    -- session_user is the role that logged in, which a session cannot change; current_user is our owner here.
+    select case
+               when s.narrowed is null then r.users
+               when s.narrowed = '*' then '{}' -- no user: it would stand for all
+               when s.narrowed = any (r.users) or '*' = any (r.users) then array[s.narrowed]
+               else '{}'
+           end
+      from (select coalesce(array_agg(may.user_id), '{}') as users
+              from (select e.user_id from webhook_role_users e where e.role = session_user
+                     union all
+                    select '*' from pg_roles p
+                     where p.rolname in (current_user, 'webhook_worker') and pg_has_role(session_user, p.oid, 'usage')) as may) as r,
+           (select nullif(current_setting('webhook.user_id', true), '') as narrowed) as s
+$$;
+
+COMMENT ON FUNCTION public.webhook_session_users() IS 'The users whose rows the session''s login role may see: its entries in webhook_role_users, * for all, as for the owner and workers; narrowed by the setting webhook.user_id. Policies call it once a statement.';
+
+CREATE FUNCTION public.webhook_time(at timestamp with time zone) RETURNS text
+    LANGUAGE sql STABLE
+    RETURN to_char((at AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'::text);
+
+COMMENT ON FUNCTION public.webhook_time(at timestamp with time zone) IS 'A time as operational events say it: ISO 8601, UTC.';
+
 CREATE FUNCTION public.webhook_wake_workers() RETURNS void
     LANGUAGE sql
     SET search_path TO 'public', 'pg_temp'
     AS $$
     -- River's own payload, to the letter: PostgreSQL sends what is said twice in a transaction once.
-    select pg_notify(river_schema || '.river_insert', '{"queue": "webhooks"}') from webhook_settings
+    select pg_notify(river_schema || '.river_insert', '{"queue": "webhooks"}') from webhook_settings where watched_until < clock_timestamp()
 $$;
 
-COMMENT ON FUNCTION public.webhook_wake_workers() IS 'Makes the workers look for deliveries when the transaction commits.';
+COMMENT ON FUNCTION public.webhook_wake_workers() IS 'Makes the workers look for deliveries when the transaction commits, unless they do all the time.';
 
 CREATE TABLE public.river_job (
     id bigint NOT NULL,
@@ -763,7 +1024,7 @@ CREATE TABLE public.river_job (
     CONSTRAINT priority_in_range CHECK (((priority >= 1) AND (priority <= 4))),
     CONSTRAINT queue_length CHECK (((char_length(queue) > 0) AND (char_length(queue) < 128)))
 )
-WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_insert_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
+WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_insert_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02', fillfactor='50');
 
 CREATE SEQUENCE public.river_job_id_seq
     START WITH 1
@@ -815,6 +1076,84 @@ CREATE TABLE public.river_queue (
     paused_at timestamp with time zone,
     updated_at timestamp with time zone DEFAULT CURRENT_TIMESTAMP NOT NULL
 );
+
+CREATE UNLOGGED TABLE public.webhook_crowd (
+    partner_id uuid NOT NULL,
+    until timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE public.webhook_crowd IS 'Partners that are held back and whose deliveries crowd the head of the queue. While there are any, the others'' deliveries overtake.';
+
+COMMENT ON COLUMN public.webhook_crowd.partner_id IS 'The partner.';
+
+COMMENT ON COLUMN public.webhook_crowd.until IS 'When this is over, unless a worker says it again.';
+
+CREATE VIEW public.webhook_deliveries AS
+ SELECT (j.args ->> 'delivery_id'::text) AS id,
+    (j.args ->> 'user_id'::text) AS "userId",
+    (j.args ->> 'partner_id'::text) AS partner_id,
+    (j.args ->> 'event_id'::text) AS event_id,
+    (j.args ->> 'event_type'::text) AS event_type,
+        CASE
+            WHEN (j.state = 'running'::public.river_job_state) THEN 'processing'::text
+            WHEN (j.state = 'completed'::public.river_job_state) THEN 'delivered'::text
+            WHEN (j.state = 'discarded'::public.river_job_state) THEN 'dead_letter'::text
+            WHEN (j.state = 'cancelled'::public.river_job_state) THEN 'cancelled'::text
+            WHEN (j.attempt = 0) THEN 'pending'::text
+            ELSE 'failed'::text
+        END AS status,
+    (j.attempt)::integer AS attempt_count,
+    (j.max_attempts)::integer AS max_attempts,
+        CASE
+            WHEN (j.state <> 'completed'::public.river_job_state) THEN COALESCE(((j.metadata -> 'output'::text) ->> 'error'::text), (j.errors[array_upper(j.errors, 1)] ->> 'error'::text))
+            ELSE NULL::text
+        END AS last_error,
+        CASE
+            WHEN (j.state <> 'completed'::public.river_job_state) THEN ((j.metadata -> 'output'::text) ->> 'error_kind'::text)
+            ELSE NULL::text
+        END AS last_error_kind,
+    (((j.metadata -> 'output'::text) ->> 'response_status'::text))::integer AS last_response_status,
+        CASE
+            WHEN (j.state = ANY (ARRAY['available'::public.river_job_state, 'pending'::public.river_job_state, 'retryable'::public.river_job_state, 'scheduled'::public.river_job_state])) THEN j.scheduled_at
+            ELSE NULL::timestamp with time zone
+        END AS next_attempt_at,
+    j.id AS job_id,
+    j.created_at AS "createdAt",
+    COALESCE(j.finalized_at, j.attempted_at, j.created_at) AS "updatedAt"
+   FROM public.river_job j
+  WHERE (j.kind = 'webhook_delivery'::text);
+
+COMMENT ON VIEW public.webhook_deliveries IS 'webhook_delivery_queue as its owner and workers may read it, whose indexes also sort.';
+
+COMMENT ON COLUMN public.webhook_deliveries.id IS 'Delivery id, the webhook-id that the partner sees.';
+
+COMMENT ON COLUMN public.webhook_deliveries."userId" IS 'Tenant.';
+
+COMMENT ON COLUMN public.webhook_deliveries.partner_id IS 'Partner that receives it.';
+
+COMMENT ON COLUMN public.webhook_deliveries.event_id IS 'Event that is delivered.';
+
+COMMENT ON COLUMN public.webhook_deliveries.event_type IS 'Type of that event.';
+
+COMMENT ON COLUMN public.webhook_deliveries.status IS 'pending (no try yet), processing (a try is running), failed (waits for its next try), delivered, dead_letter (out of tries) or cancelled.';
+
+COMMENT ON COLUMN public.webhook_deliveries.attempt_count IS 'Tries so far, a running one included.';
+
+COMMENT ON COLUMN public.webhook_deliveries.max_attempts IS 'Tries in all before it is a dead letter.';
+
+COMMENT ON COLUMN public.webhook_deliveries.last_error IS 'What went wrong at the last try; null if it was delivered.';
+
+COMMENT ON COLUMN public.webhook_deliveries.last_error_kind IS 'Kind of that error, as in webhook_delivery_log.error_kind.';
+
+COMMENT ON COLUMN public.webhook_deliveries.last_response_status IS 'HTTP status of the last answer; null if the last try had none.';
+
+COMMENT ON COLUMN public.webhook_deliveries.next_attempt_at IS 'When the next try is due; null if none is.';
+
+COMMENT ON COLUMN public.webhook_deliveries.job_id IS 'River''s id of the job.';
+
+COMMENT ON COLUMN public.webhook_deliveries."createdAt" IS 'When it was enqueued.';
+
+COMMENT ON COLUMN public.webhook_deliveries."updatedAt" IS 'When it last changed: the end, else the last try, else the enqueueing.';
 
 CREATE TABLE public.webhook_delivery_log (
     attempt_id uuid NOT NULL,
@@ -1010,42 +1349,26 @@ COMMENT ON COLUMN public.webhook_delivery_log_partitions.begins_at IS 'First tim
 
 COMMENT ON COLUMN public.webhook_delivery_log_partitions.ends_at IS 'First time after it; null for the default partition.';
 
-CREATE VIEW public.webhook_delivery_queue AS
- SELECT (j.args ->> 'delivery_id'::text) AS id,
-    (j.args ->> 'user_id'::text) AS "userId",
-    (j.args ->> 'partner_id'::text) AS partner_id,
-    (j.args ->> 'event_id'::text) AS event_id,
-    (j.args ->> 'event_type'::text) AS event_type,
-        CASE
-            WHEN (j.state = 'running'::public.river_job_state) THEN 'processing'::text
-            WHEN (j.state = 'completed'::public.river_job_state) THEN 'delivered'::text
-            WHEN (j.state = 'discarded'::public.river_job_state) THEN 'dead_letter'::text
-            WHEN (j.state = 'cancelled'::public.river_job_state) THEN 'cancelled'::text
-            WHEN (j.attempt = 0) THEN 'pending'::text
-            ELSE 'failed'::text
-        END AS status,
-    (j.attempt)::integer AS attempt_count,
-    (j.max_attempts)::integer AS max_attempts,
-        CASE
-            WHEN (j.state <> 'completed'::public.river_job_state) THEN COALESCE(((j.metadata -> 'output'::text) ->> 'error'::text), (j.errors[array_upper(j.errors, 1)] ->> 'error'::text))
-            ELSE NULL::text
-        END AS last_error,
-        CASE
-            WHEN (j.state <> 'completed'::public.river_job_state) THEN ((j.metadata -> 'output'::text) ->> 'error_kind'::text)
-            ELSE NULL::text
-        END AS last_error_kind,
-    (((j.metadata -> 'output'::text) ->> 'response_status'::text))::integer AS last_response_status,
-        CASE
-            WHEN (j.state = ANY (ARRAY['available'::public.river_job_state, 'pending'::public.river_job_state, 'retryable'::public.river_job_state, 'scheduled'::public.river_job_state])) THEN j.scheduled_at
-            ELSE NULL::timestamp with time zone
-        END AS next_attempt_at,
-    j.id AS job_id,
-    j.created_at AS "createdAt",
-    COALESCE(j.finalized_at, j.attempted_at, j.created_at) AS "updatedAt"
-   FROM public.river_job j
-  WHERE (j.kind = 'webhook_delivery'::text);
+CREATE VIEW public.webhook_delivery_queue WITH (security_barrier='true') AS
+ SELECT d.id,
+    d."userId",
+    d.partner_id,
+    d.event_id,
+    d.event_type,
+    d.status,
+    d.attempt_count,
+    d.max_attempts,
+    d.last_error,
+    d.last_error_kind,
+    d.last_response_status,
+    d.next_attempt_at,
+    d.job_id,
+    d."createdAt",
+    d."updatedAt"
+   FROM public.webhook_deliveries d
+  WHERE (('*'::text = ANY (( SELECT public.webhook_session_users() AS webhook_session_users)::text[])) OR (d."userId" = ANY (( SELECT public.webhook_session_users() AS webhook_session_users)::text[])));
 
-COMMENT ON VIEW public.webhook_delivery_queue IS 'One row a delivery: its River job in the words of this product. Delivered ones leave after RETENTION_COMPLETED.';
+COMMENT ON VIEW public.webhook_delivery_queue IS 'One row a delivery: its River job in the words of this product. Delivered ones leave after RETENTION_COMPLETED. Shows the users that the session''s login role may see.';
 
 COMMENT ON COLUMN public.webhook_delivery_queue.id IS 'Delivery id, the webhook-id that the partner sees.';
 
@@ -1077,6 +1400,62 @@ COMMENT ON COLUMN public.webhook_delivery_queue."createdAt" IS 'When it was enqu
 
 COMMENT ON COLUMN public.webhook_delivery_queue."updatedAt" IS 'When it last changed: the end, else the last try, else the enqueueing.';
 
+CREATE TABLE public.webhook_partner_health (
+    partner_id uuid NOT NULL,
+    user_id text NOT NULL,
+    failing_since timestamp with time zone NOT NULL,
+    last_failed_at timestamp with time zone NOT NULL,
+    failures integer NOT NULL,
+    failed_deliveries uuid[] NOT NULL,
+    last_error text NOT NULL,
+    opened_at timestamp with time zone,
+    probe_at timestamp with time zone,
+    probes integer DEFAULT 0 NOT NULL,
+    slowed_until timestamp with time zone,
+    CONSTRAINT webhook_partner_health_failures_positive CHECK ((failures > 0)),
+    CONSTRAINT webhook_partner_health_probe_at_if_open CHECK (((probe_at IS NULL) = (opened_at IS NULL)))
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE public.webhook_partner_health IS 'Partners whose last try failed: one row from the first failure until one is delivered. The workers share their circuit breakers in it.';
+
+COMMENT ON COLUMN public.webhook_partner_health.partner_id IS 'The partner.';
+
+COMMENT ON COLUMN public.webhook_partner_health.user_id IS 'Tenant that owns the partner.';
+
+COMMENT ON COLUMN public.webhook_partner_health.failing_since IS 'When the first of the tries failed that failed in a row.';
+
+COMMENT ON COLUMN public.webhook_partner_health.last_failed_at IS 'When the last of them did.';
+
+COMMENT ON COLUMN public.webhook_partner_health.failures IS 'How many they are.';
+
+COMMENT ON COLUMN public.webhook_partner_health.failed_deliveries IS 'Up to three of the deliveries that they belong to.';
+
+COMMENT ON COLUMN public.webhook_partner_health.last_error IS 'What was wrong with the last one, in words.';
+
+COMMENT ON COLUMN public.webhook_partner_health.opened_at IS 'Since when the circuit is open: its deliveries are held back, but for probes. Null: closed.';
+
+COMMENT ON COLUMN public.webhook_partner_health.probe_at IS 'When the next probe may go.';
+
+COMMENT ON COLUMN public.webhook_partner_health.probes IS 'How many probes have gone since the circuit opened.';
+
+COMMENT ON COLUMN public.webhook_partner_health.slowed_until IS 'Until when the partner asked to be left alone, by Retry-After or by answering 429, 502, 503 or 504.';
+
+CREATE TABLE public.webhook_partner_rates (
+    partner_id uuid NOT NULL,
+    free_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    released_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE public.webhook_partner_rates IS 'Partners with a rate limit: what their requests have used up of it, of all workers together.';
+
+COMMENT ON COLUMN public.webhook_partner_rates.partner_id IS 'The partner.';
+
+COMMENT ON COLUMN public.webhook_partner_rates.free_at IS 'When the next request may be made: each takes its share of a second.';
+
+COMMENT ON COLUMN public.webhook_partner_rates.released_at IS 'When deliveries that were held back were last let go.';
+
 CREATE TABLE public.webhook_role_users (
     role name NOT NULL,
     user_id text NOT NULL,
@@ -1099,6 +1478,7 @@ CREATE TABLE public.webhook_settings (
     river_schema text NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     log_settled_until timestamp with time zone DEFAULT now() NOT NULL,
+    watched_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     CONSTRAINT webhook_settings_one_row CHECK (singleton),
     CONSTRAINT webhook_settings_retry_max_attempts_range CHECK (((retry_max_attempts >= 0) AND (retry_max_attempts <= 100)))
 );
@@ -1114,6 +1494,8 @@ COMMENT ON COLUMN public.webhook_settings.river_schema IS 'Schema of River''s ta
 COMMENT ON COLUMN public.webhook_settings.updated_at IS 'When a value last changed.';
 
 COMMENT ON COLUMN public.webhook_settings.log_settled_until IS 'Attempts before this time have been compared with their jobs: none of them is open whose worker died.';
+
+COMMENT ON COLUMN public.webhook_settings.watched_until IS 'Until when workers look for deliveries so often that enqueueing need not wake them.';
 
 ALTER TABLE ONLY public.webhook_delivery_log ATTACH PARTITION public.webhook_delivery_log_20261123 FOR VALUES FROM ('2026-11-23 00:00:00+00') TO ('2026-11-30 00:00:00+00');
 
@@ -1148,6 +1530,9 @@ ALTER TABLE ONLY public.river_notification
 ALTER TABLE ONLY public.river_queue
     ADD CONSTRAINT river_queue_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY public.webhook_crowd
+    ADD CONSTRAINT webhook_crowd_pkey PRIMARY KEY (partner_id);
+
 ALTER TABLE ONLY public.webhook_delivery_log
     ADD CONSTRAINT webhook_delivery_log_pkey PRIMARY KEY (started_at, attempt_id);
 
@@ -1166,17 +1551,19 @@ ALTER TABLE ONLY public.webhook_delivery_log_default
 ALTER TABLE ONLY public.webhook_events
     ADD CONSTRAINT webhook_events_pkey PRIMARY KEY (user_id, event_id);
 
+ALTER TABLE ONLY public.webhook_partner_health
+    ADD CONSTRAINT webhook_partner_health_pkey PRIMARY KEY (partner_id);
+
+ALTER TABLE ONLY public.webhook_partner_rates
+    ADD CONSTRAINT webhook_partner_rates_pkey PRIMARY KEY (partner_id);
+
 ALTER TABLE ONLY public.webhook_role_users
     ADD CONSTRAINT webhook_role_users_pkey PRIMARY KEY (role, user_id);
 
 ALTER TABLE ONLY public.webhook_settings
     ADD CONSTRAINT webhook_settings_pkey PRIMARY KEY (singleton);
 
-CREATE INDEX river_job_args_index ON public.river_job USING gin (args);
-
 CREATE INDEX river_job_kind ON public.river_job USING btree (kind);
-
-CREATE INDEX river_job_metadata_index ON public.river_job USING gin (metadata);
 
 CREATE INDEX river_job_prioritized_fetching_index ON public.river_job USING btree (state, queue, priority, scheduled_at, id);
 
@@ -1228,6 +1615,10 @@ CREATE INDEX river_job_webhook_user_idx ON public.river_job USING btree (((args 
 
 COMMENT ON INDEX public.river_job_webhook_user_idx IS 'Serves lists of a user''s deliveries, the newest first ("deliveries list --user").';
 
+CREATE INDEX river_job_webhook_waiting_idx ON public.river_job USING btree (((args ->> 'partner_id'::text))) WHERE ((kind = 'webhook_delivery'::text) AND (queue = 'webhooks'::text) AND (state = ANY (ARRAY['retryable'::public.river_job_state, 'scheduled'::public.river_job_state])));
+
+COMMENT ON INDEX public.river_job_webhook_waiting_idx IS 'Finds what waits for a partner that is held back, and what was put off for one that is resumed.';
+
 CREATE INDEX river_notification_created_at_idx ON public.river_notification USING btree (created_at);
 
 CREATE INDEX river_notification_topic_id_idx ON public.river_notification USING btree (topic, id);
@@ -1267,3 +1658,69 @@ ALTER INDEX public.webhook_delivery_log_pkey ATTACH PARTITION public.webhook_del
 CREATE STATISTICS public.river_job_webhook_status ON (CASE WHEN state = 'running'::public.river_job_state THEN 'processing'::text WHEN state = 'completed'::public.river_job_state THEN 'delivered'::text WHEN state = 'discarded'::public.river_job_state THEN 'dead_letter'::text WHEN state = 'cancelled'::public.river_job_state THEN 'cancelled'::text WHEN attempt = 0 THEN 'pending'::text ELSE 'failed'::text END) FROM public.river_job;
 
 COMMENT ON STATISTICS public.river_job_webhook_status IS 'How many deliveries have which status, so that PostgreSQL picks the right index for one.';
+
+CREATE TRIGGER partner_webhooks_disabled AFTER UPDATE OF enabled ON public.partner_webhooks FOR EACH ROW WHEN ((old.enabled AND (NOT new.enabled))) EXECUTE FUNCTION public.webhook_partner_disabled();
+
+CREATE TRIGGER partner_webhooks_health AFTER UPDATE OF url, enabled, paused_at ON public.partner_webhooks FOR EACH ROW WHEN (((old.url <> new.url) OR (old.enabled <> new.enabled) OR (old.paused_at IS DISTINCT FROM new.paused_at))) EXECUTE FUNCTION public.webhook_forget_partner_health();
+
+CREATE TRIGGER river_job_webhook_exhausted AFTER UPDATE OF state ON public.river_job FOR EACH ROW WHEN (((new.state = 'discarded'::public.river_job_state) AND (old.state <> 'discarded'::public.river_job_state) AND (new.kind = 'webhook_delivery'::text))) EXECUTE FUNCTION public.webhook_delivery_exhausted();
+
+CREATE TRIGGER river_job_webhook_exhausted_anew AFTER INSERT ON public.river_job FOR EACH ROW WHEN (((new.state = 'discarded'::public.river_job_state) AND (new.kind = 'webhook_delivery'::text) AND (new.finalized_at > (now() - '01:00:00'::interval)))) EXECUTE FUNCTION public.webhook_delivery_exhausted();
+
+ALTER TABLE ONLY public.webhook_partner_health
+    ADD CONSTRAINT webhook_partner_health_partner_id_fkey FOREIGN KEY (partner_id) REFERENCES public.partner_webhooks(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.webhook_partner_rates
+    ADD CONSTRAINT webhook_partner_rates_partner_id_fkey FOREIGN KEY (partner_id) REFERENCES public.partner_webhooks(id) ON DELETE CASCADE;
+
+ALTER TABLE public.partner_webhooks ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_crowd ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_delivery_log ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_delivery_log_20261123 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_delivery_log_20261130 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_delivery_log_20261207 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_delivery_log_default ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_partner_health ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_partner_rates ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY webhook_reader ON public.partner_webhooks FOR SELECT TO webhook_reader USING ((('*'::text = ANY (( SELECT public.webhook_session_users() AS webhook_session_users)::text[])) OR (user_id = ANY (( SELECT public.webhook_session_users() AS webhook_session_users)::text[]))));
+
+CREATE POLICY webhook_reader ON public.webhook_delivery_log FOR SELECT TO webhook_reader USING ((('*'::text = ANY (( SELECT public.webhook_session_users() AS webhook_session_users)::text[])) OR (user_id = ANY (( SELECT public.webhook_session_users() AS webhook_session_users)::text[]))));
+
+CREATE POLICY webhook_reader ON public.webhook_events FOR SELECT TO webhook_reader USING ((('*'::text = ANY (( SELECT public.webhook_session_users() AS webhook_session_users)::text[])) OR (user_id = ANY (( SELECT public.webhook_session_users() AS webhook_session_users)::text[]))));
+
+CREATE POLICY webhook_reader ON public.webhook_partner_health FOR SELECT TO webhook_reader USING ((('*'::text = ANY (( SELECT public.webhook_session_users() AS webhook_session_users)::text[])) OR (user_id = ANY (( SELECT public.webhook_session_users() AS webhook_session_users)::text[]))));
+
+ALTER TABLE public.webhook_role_users ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY webhook_worker ON public.partner_webhooks TO webhook_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY webhook_worker ON public.webhook_crowd TO webhook_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY webhook_worker ON public.webhook_delivery_log TO webhook_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY webhook_worker ON public.webhook_delivery_log_20261123 TO webhook_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY webhook_worker ON public.webhook_delivery_log_20261130 TO webhook_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY webhook_worker ON public.webhook_delivery_log_20261207 TO webhook_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY webhook_worker ON public.webhook_delivery_log_default TO webhook_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY webhook_worker ON public.webhook_events TO webhook_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY webhook_worker ON public.webhook_partner_health TO webhook_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY webhook_worker ON public.webhook_partner_rates TO webhook_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY webhook_worker ON public.webhook_role_users TO webhook_worker USING (true) WITH CHECK (true);

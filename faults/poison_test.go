@@ -90,27 +90,6 @@ func TestUnreadableJob(t *testing.T) {
 	w.conclude(t, settleBound, &rules{}, took(began, ended, "until all had ended"))
 }
 
-// A partner's secret was sealed with a key that the worker does not have.
-func TestForeignKey(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, &setting{retries: poisonRetries})
-	w.startWorker(t, "a")
-	began := time.Now()
-	foreign := w.addPartner(t, storeWithKey(t, w.pool, newKey()), user, "third", eventType)
-	w.subscribed = append(w.subscribed, "third")
-	events := w.enqueue(t, 20)
-	w.settle(t, settleBound)
-	ended := time.Now()
-	require.Contains(t, w.doctor(t), "partner_sealed_with_another_key (1)")
-	require.Zero(t, w.receiver.count(func(a *arrival) bool { return a.path == "/third" }), "sent without a signature")
-	w.postgres.exec(t, `delete from partner_webhooks where id = $1`, foreign.ID)
-	ends := map[string]string{}
-	for _, event := range events {
-		ends[w.ledger.idOf(event, "/third")] = "dead_letter"
-	}
-	w.conclude(t, settleBound, &rules{ends: ends, failures: true}, took(began, ended, "until all had ended"))
-}
-
 // An event was removed before its deliveries were made: they are cancelled, and the others delivered.
 func TestEventGone(t *testing.T) {
 	t.Parallel()

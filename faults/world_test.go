@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -46,6 +47,7 @@ type world struct {
 	receiver   *receiver
 	ledger     *ledger
 	environ    []string
+	key        []byte   // that secrets are sealed with at first
 	subscribed []string // slugs of the partners that get every event, sorted
 	pad        string
 
@@ -74,11 +76,11 @@ func newWorld(t *testing.T, s *setting) *world {
 	if retries == 0 {
 		retries = 20
 	}
-	key := newKey()
+	w.key = newKey()
 	w.environ = append([]string{
 		"PATH=" + os.Getenv("PATH"),
 		"DATABASE_URL=" + w.postgres.url(),
-		"WEBHOOK_ENCRYPTION_KEY=" + base64.StdEncoding.EncodeToString(key),
+		"WEBHOOK_ENCRYPTION_KEY=" + base64.StdEncoding.EncodeToString(w.key),
 		"WEBHOOK_ALLOW_HTTP=true",
 		"WEBHOOK_ALLOW_NETWORKS=127.0.0.0/8",
 		"RETRY_BASE_DELAY=1",
@@ -88,7 +90,7 @@ func newWorld(t *testing.T, s *setting) *world {
 	// A worker writes it at its start, but events may come before.
 	w.postgres.exec(t, `update webhook_settings set retry_max_attempts = $1`, retries)
 
-	w.store = storeWithKey(t, pool, key)
+	w.store = storeWithKeys(t, pool, w.key)
 	for _, slug := range w.subscribed {
 		w.addPartner(t, w.store, user, slug, eventType)
 	}
@@ -104,11 +106,11 @@ func newKey() []byte {
 	return key
 }
 
-func storeWithKey(t *testing.T, pool *pgxpool.Pool, key []byte) *partners.Store {
+func storeWithKeys(t *testing.T, pool *pgxpool.Pool, current []byte, old ...[]byte) *partners.Store {
 	t.Helper()
-	keyring, err := partners.NewKeyring(key)
+	keyring, err := partners.NewKeyring(current, old...)
 	require.NoError(t, err)
-	return partners.NewStore(&partners.StoreConfig{Pool: pool, Keyring: keyring, AllowHTTP: true})
+	return partners.NewStore(&partners.StoreConfig{Pool: pool, Keyring: keyring, Guard: partners.NewGuard(&partners.GuardConfig{AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})})
 }
 
 // addPartner adds a partner whose requests come to the path of its slug.

@@ -43,7 +43,7 @@ func setup(t *testing.T) *testBundle {
 	t.Helper()
 	pool := testdb.New(t)
 	sender := partners.NewSender(&partners.SenderConfig{
-		Guard:     partners.NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, nil),
+		Guard:     newGuard(),
 		Timeout:   5 * time.Second,
 		MaxIdle:   10,
 		UserAgent: "webhook-worker/test",
@@ -60,6 +60,11 @@ func setup(t *testing.T) *testBundle {
 	}
 }
 
+// newGuard makes a guard that lets partners be on this machine.
+func newGuard() *partners.Guard {
+	return partners.NewGuard(&partners.GuardConfig{AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+}
+
 // newStore makes a store with a key that no other store has.
 func newStore(t *testing.T, pool *pgxpool.Pool) *partners.Store {
 	t.Helper()
@@ -67,7 +72,7 @@ func newStore(t *testing.T, pool *pgxpool.Pool) *partners.Store {
 	_, _ = rand.Read(key)
 	keyring, err := partners.NewKeyring(key)
 	require.NoError(t, err)
-	return partners.NewStore(&partners.StoreConfig{Pool: pool, Keyring: keyring, AllowHTTP: true})
+	return partners.NewStore(&partners.StoreConfig{Pool: pool, Keyring: keyring, Guard: newGuard()})
 }
 
 // partner adds a partner of user with the slug and events given.

@@ -82,7 +82,7 @@ func NewDeliveries(ctx context.Context, pool *pgxpool.Pool) (*Deliveries, error)
 const deliveryColumns = `
 	select q.id, q."userId", q.partner_id, p.partner_slug, q.event_id, q.event_type, q.status, q.attempt_count, q.max_attempts,
 	       q.last_error, q.last_error_kind, q.last_response_status, q.next_attempt_at, q.job_id, q."createdAt", q."updatedAt"
-	  from webhook_delivery_queue q
+	  from webhook_deliveries q
 	  left join partner_webhooks p on p.user_id = q."userId" and p.id::text = q.partner_id`
 
 // List reads a page of deliveries, the newest first. A page after a delivery that has no job any more is an
@@ -169,23 +169,30 @@ func (d *Deliveries) Attempts(ctx context.Context, userID string, id uuid.UUID) 
 // Payload reads the payload of a delivery's event; nil if the event has been removed.
 func (d *Deliveries) Payload(ctx context.Context, userID, eventID string) (json.RawMessage, error) {
 	var payload []byte
-	err := d.pool.QueryRow(ctx, loadEventStatement, userID, eventID).Scan(&payload)
+	err := d.pool.QueryRow(ctx, `select payload::text from webhook_events where user_id = $1 and event_id = $2`, userID, eventID).Scan(&payload)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return nil, fmt.Errorf("reading event %q: %w", eventID, err)
 	}
 	return payload, nil
 }
 
+// releaseStatement looks in the common queue, by an index of its own, and in that of the partner, if it is held back.
+const releaseStatement = `
+	update river_job
+	   set state = 'available', scheduled_at = now()
+	 where state = 'scheduled'
+	   and id in (select id from river_job
+	               where kind = 'webhook_delivery' and queue = 'webhooks' and state = 'scheduled'
+	                 and args->>'partner_id' = $2 and args->>'user_id' = $1
+	               union all
+	              select id from river_job
+	               where kind = 'webhook_delivery' and queue = 'webhooks-held-' || $2 and state = 'scheduled'
+	                 and args->>'user_id' = $1)`
+
 // ReleaseTx makes the deliveries of a partner due that were put off, for its pause or for trouble of the
 // workers' own, and returns how many. Those that wait for their next try keep waiting.
 func (d *Deliveries) ReleaseTx(ctx context.Context, tx pgx.Tx, userID string, partnerID uuid.UUID) (int64, error) {
-	// The containment operator finds them by River's index on args.
-	tag, err := tx.Exec(ctx, `
-		update river_job
-		   set state = 'available', scheduled_at = now()
-		 where kind = 'webhook_delivery'
-		   and state = 'scheduled'
-		   and args @> jsonb_build_object('user_id', $1::text, 'partner_id', $2::text)`, userID, partnerID.String())
+	tag, err := tx.Exec(ctx, releaseStatement, userID, partnerID.String())
 	if err != nil {
 		return 0, fmt.Errorf("releasing deliveries: %w", err)
 	}

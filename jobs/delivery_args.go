@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
@@ -34,8 +35,18 @@ type DeliveryArgs struct {
 // Kind is the job kind that River finds the worker by.
 func (DeliveryArgs) Kind() string { return Kind }
 
+// River's priorities of deliveries. A delivery is usual, unless partners that are held back crowd the queue when it is
+// enqueued: see webhook_delivery_priority.
+const (
+	priorityFirst = 1 // overtakes
+	priorityUsual = 2
+	priorityLast  = 3 // crowds
+)
+
 // InsertOpts puts deliveries into their own queue.
-func (DeliveryArgs) InsertOpts() river.InsertOpts { return river.InsertOpts{Queue: Queue} }
+func (DeliveryArgs) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{Queue: Queue, Priority: priorityUsual}
+}
 
 // Trigger says why an attempt is made; webhook_delivery_log.trigger takes no other.
 type Trigger string
@@ -49,7 +60,26 @@ const (
 	TriggerTest     Trigger = "test"     // `partner test`
 )
 
-// deliveryMetadata is our part of a job's metadata.
+// known says whether t is one of them.
+func (t Trigger) known() bool {
+	switch t {
+	case TriggerSchedule, TriggerReplay, TriggerRecover, TriggerManual, TriggerTest:
+		return true
+	}
+	return false
+}
+
+// deliveryMetadata is what of a job's metadata concerns us.
 type deliveryMetadata struct {
-	Trigger Trigger `json:"trigger,omitempty"` // empty: TriggerSchedule
+	Trigger Trigger `json:"trigger,omitempty"` // any but the known: TriggerSchedule
+	Snoozes int     `json:"snoozes,omitempty"` // how often it was put off: River counts
+
+	HeldTooLong bool `json:"held_too_long,omitempty"` // it waited for its partner as long as CIRCUIT_MAX_HOLD allows
+}
+
+// metadataOf reads a job's metadata; what can't be read counts as not set.
+func metadataOf(job *river.Job[DeliveryArgs]) deliveryMetadata {
+	var metadata deliveryMetadata
+	_ = json.Unmarshal(job.Metadata, &metadata)
+	return metadata
 }

@@ -30,7 +30,7 @@ type DoctorConfig struct {
 	RescueAfter time.Duration // the least time that any job runs before it counts as stuck, as for [RunnerConfig]
 	LogAttempts bool          // whether attempts go to webhook_delivery_log
 	Retention   Retention
-	KeyID       string // id of the key that partners' secrets are sealed with; empty: there is none to compare with
+	KeyIDs      []string // ids of the keys that open partners' secrets; none: there is nothing to compare with
 }
 
 // Doctor looks for contradictions between events, jobs, the attempt log, partners and the schema.
@@ -98,7 +98,7 @@ func (d *Doctor) examine(ctx context.Context, tx pgx.Tx, userID string, limit in
 	diagnosis := &Diagnosis{}
 	args := d.arguments(userID, limit)
 	for _, check := range checks() {
-		if check.needsLog && !d.cfg.LogAttempts || check.needsKey && d.cfg.KeyID == "" {
+		if check.needsLog && !d.cfg.LogAttempts || check.needsKey && len(d.cfg.KeyIDs) == 0 {
 			continue
 		}
 		finding, err := check.run(ctx, tx, args)
@@ -118,7 +118,7 @@ func (d *Doctor) arguments(userID string, limit int) pgx.NamedArgs {
 		"user":  userID,
 		"limit": limit,
 		"audit": d.cfg.LogAttempts,
-		"key":   d.cfg.KeyID,
+		"keys":  d.cfg.KeyIDs,
 
 		"grace":           d.grace,
 		"stuck":           stuck,

@@ -33,7 +33,8 @@ func newPatient(t *testing.T) *patient {
 	})
 	p.partner(t, user, "good", good.URL, "good.*")
 	p.partner(t, user, "bad", bad.URL, "bad.*")
-	p.partner(t, user, "later", later.URL, "later.*")
+	p.partner(t, user, "later", later.URL, "later.event")
+	p.partner(t, user, "later-too", later.URL, "later.cancelled") // one that asked to be left alone gets no second
 	p.retries(t, "bad", 1)
 
 	stop := p.run(t, forEver) // nothing may go before it is looked at
@@ -82,7 +83,7 @@ func (b *testBundle) doctorConfig(t *testing.T) *jobs.DoctorConfig {
 		LogAttempts: true,
 		Retention:   jobs.Retention{Completed: day, DeadLetters: 90 * day, Cancelled: 90 * day, Events: 90 * day, Attempts: 90 * day},
 	}
-	require.NoError(t, b.pool.QueryRow(t.Context(), `select min(secret_key_id) from partner_webhooks`).Scan(&cfg.KeyID))
+	require.NoError(t, b.pool.QueryRow(t.Context(), `select array_agg(distinct secret_key_id) from partner_webhooks`).Scan(&cfg.KeyIDs))
 	return cfg
 }
 

@@ -257,6 +257,13 @@ func deliveryChecks() []check {
 				  from river_job j
 				 where ` + jobOfUser + `
 				   and j.state in ('available', 'retryable', 'scheduled', 'pending')
+				   -- What is held back has a reason: its partner fails, has a limit or is paused.
+				   and (j.queue not like 'webhooks-held-%'
+				        or not exists (select
+				                         from partner_webhooks p
+				                         left join webhook_partner_health h on h.partner_id = p.id
+				                        where 'webhooks-held-' || p.id = j.queue
+				                          and (h.partner_id is not null or p.rate_limit is not null or p.max_in_flight is not null or p.paused_at is not null)))
 				   and j.scheduled_at < now() - @grace::interval`,
 		},
 	}

@@ -94,7 +94,7 @@ func schemaChecks() []check {
 				 where not (i.indisvalid and i.indisready and i.indislive)
 				   and (i.indrelid in (select to_regclass(name)::oid
 				                         from unnest(array['river_job', 'river_queue', 'river_leader', 'webhook_settings', 'partner_webhooks', 'webhook_events',
-				                                           'webhook_delivery_log', 'webhook_role_users']) as ours (name))
+				                                           'webhook_delivery_log', 'webhook_role_users', 'webhook_partner_health', 'webhook_partner_rates', 'webhook_crowd']) as ours (name))
 				        or i.indrelid in (select p.partition::oid from webhook_delivery_log_partitions p))
 				   -- One that is being made is invalid until it is done. To a role without pg_read_all_stats the table is null.
 				   and not exists (
@@ -120,6 +120,52 @@ func schemaChecks() []check {
 				 where named.job is distinct from found.job`,
 		},
 		{
+			name:        "grant_missing",
+			description: "The role webhook_worker lacks a right on a table that workers and commands use: they fail with \"permission denied\".",
+			advice:      "Run `webhook-worker migrate up` as the tables' owner: it grants what is missing.",
+			sql: `
+				select null::timestamptz as at, format('webhook_worker may not %s %s', lower(wanted), c.oid::regclass) as problem
+				  from pg_roles r
+				  join pg_class c on c.relnamespace = (select relnamespace from pg_class where oid = 'river_job'::regclass)
+				   and c.relkind in ('r', 'p') and not c.relispartition
+				   and (c.relname like 'river\_%' and c.relname <> 'river_migration'
+				        or c.relname in ('partner_webhooks', 'webhook_events', 'webhook_delivery_log',
+				                          'webhook_partner_health', 'webhook_partner_rates', 'webhook_crowd'))
+				 cross join unnest(array['SELECT', 'INSERT', 'DELETE', 'UPDATE']) as wanted
+				 where r.rolname = 'webhook_worker'
+				   and not case wanted when 'UPDATE' then has_any_column_privilege(r.oid, c.oid, wanted) else has_table_privilege(r.oid, c.oid, wanted) end`,
+		},
+		{
+			name:        "row_security_off",
+			description: "A table of several users' rows has no row security: a reader's role that is granted it sees all of them.",
+			advice:      "Turn it on: alter table <name> enable row level security.",
+			sql: `
+				select null::timestamptz as at, format('row security of %s is off', c.oid::regclass) as problem
+				  from pg_class c
+				 where not c.relrowsecurity
+				   and (c.oid in ('partner_webhooks'::regclass, 'webhook_events'::regclass, 'webhook_delivery_log'::regclass, 'webhook_role_users'::regclass,
+				                'webhook_partner_health'::regclass)
+				        or c.oid in (select p.partition::oid from webhook_delivery_log_partitions p))`,
+		},
+		{
+			name: "schema_open",
+			description: "A role that does not own the tables may create things in their schema: functions and operators of its own then run with the rights of " +
+				"workers, and of the owner where enqueueing calls them.",
+			advice: "As the schema's owner: revoke create on schema <name> from <role>. If it is everybody, `webhook-worker migrate up` says what to run.",
+			sql: `
+				select null::timestamptz as at,
+				       format('%s may create things in schema %s', case a.grantee when 0 then 'everybody' else a.grantee::regrole::text end, n.oid::regnamespace) as problem
+				  from pg_class c
+				  join pg_namespace n on n.oid = c.relnamespace
+				 cross join lateral aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) as a
+				  left join pg_roles r on r.oid = a.grantee
+				 where c.oid in ('partner_webhooks'::regclass, 'river_job'::regclass)
+				   and a.privilege_type = 'CREATE'
+				   and a.grantee <> n.nspowner
+				   and (r.oid is null or not r.rolsuper and not pg_has_role(r.oid, c.relowner, 'usage'))
+				 group by a.grantee, n.oid`,
+		},
+		{
 			name:        "role_missing",
 			description: "A row of webhook_role_users names a database role that does not exist; whoever makes a role of that name may act for the user.",
 			advice:      "Delete the row, or make the role.",
@@ -131,14 +177,14 @@ func schemaChecks() []check {
 		},
 		{
 			name:        "partner_sealed_with_another_key",
-			description: "A partner's secrets were sealed with another key than WEBHOOK_ENCRYPTION_KEY: nothing can be signed for it, and its deliveries fail.",
-			advice:      "Give every process the key that the partner was added with, or give the partner a new secret: partner rotate-secret.",
+			description: "A partner's secrets were sealed with a key that is neither WEBHOOK_ENCRYPTION_KEY nor in WEBHOOK_ENCRYPTION_KEYS_OLD: nothing can be signed for it, and its deliveries wait.",
+			advice:      "Give every process that key, in WEBHOOK_ENCRYPTION_KEYS_OLD. If it is lost, delete the partner and add it again.",
 			needsKey:    true,
 			sql: `
 				select p.user_id, p.id as partner_id, p.updated_at as at,
-				       format('the secrets of %s are sealed with key %s, and WEBHOOK_ENCRYPTION_KEY is key %s', p.partner_slug, p.secret_key_id, @key::text) as problem
+				       format('the secrets of %s are sealed with key %s; at hand: %s', p.partner_slug, p.secret_key_id, array_to_string(@keys::text[], ', ')) as problem
 				  from partner_webhooks p
-				 where p.secret_key_id <> @key and (@user::text = '' or p.user_id = @user)`,
+				 where p.secret_key_id <> all (@keys::text[]) and (@user::text = '' or p.user_id = @user)`,
 		},
 	}
 }

@@ -143,12 +143,20 @@ func TestDoctorFindsEachBreach(t *testing.T) {
 		},
 		"a retry is due": {
 			waiting, "due_but_waiting",
-			[]string{`update river_job set scheduled_at = now() - interval '6 minutes'` + ofJob},
+			[]string{`update river_job set queue = 'webhooks', scheduled_at = now() - interval '6 minutes'` + ofJob},
 			"is due and retryable",
+		},
+		"a delivery is held back for nothing": {
+			waiting, "due_but_waiting",
+			[]string{
+				`update river_job set scheduled_at = now() - interval '6 minutes', state = 'available', queue = 'webhooks-held-' || (args->>'partner_id')` + ofJob,
+				`delete from webhook_partner_health`,
+			},
+			"is due and available",
 		},
 		"a delivery is due": {
 			waiting, "due_but_waiting",
-			[]string{`update river_job set scheduled_at = now() - interval '6 minutes', state = 'available'` + ofJob},
+			[]string{`update river_job set queue = 'webhooks', scheduled_at = now() - interval '6 minutes', state = 'available'` + ofJob},
 			"is due and available",
 		},
 		"the settlement fails": {
@@ -175,7 +183,7 @@ func TestDoctorFindsEachBreach(t *testing.T) {
 		},
 		"a partition stays": {
 			nil, "log_partition_not_removed",
-			[]string{`create table old partition of webhook_delivery_log for values from ('2001-01-01') to ('2001-01-08')`},
+			[]string{`create table old partition of webhook_delivery_log for values from ('2001-01-01') to ('2001-01-08')`, `alter table old enable row level security`},
 			"partition old ended before",
 		},
 		"a partition is missing": {
@@ -208,10 +216,40 @@ func TestDoctorFindsEachBreach(t *testing.T) {
 			[]string{`insert into webhook_role_users values ('nobody of this name', '*')`},
 			"role nobody of this name does not exist",
 		},
+		"a right is gone": {
+			nil, "grant_missing",
+			[]string{`revoke delete on webhook_events from webhook_worker`},
+			"webhook_worker may not delete webhook_events",
+		},
+		"River has a table more": {
+			nil, "grant_missing",
+			[]string{`create table river_later ()`, `grant select, insert, update on river_later to webhook_worker`},
+			"webhook_worker may not delete river_later",
+		},
+		"row security is off": {
+			nil, "row_security_off",
+			[]string{`alter table webhook_events disable row level security`},
+			"row security of webhook_events is off",
+		},
+		"a partition is open": {
+			nil, "row_security_off",
+			[]string{`alter table webhook_delivery_log_default disable row level security`},
+			"row security of webhook_delivery_log_default is off",
+		},
+		"anybody may create in the schema": {
+			nil, "schema_open",
+			[]string{`grant create on schema public to public`},
+			"everybody may create things in schema public",
+		},
+		"an application may create in the schema": {
+			nil, "schema_open",
+			[]string{`grant create on schema public to webhook_app`},
+			"webhook_app may create things in schema public",
+		},
 		"a partner has another key": {
 			nil, "partner_sealed_with_another_key",
 			[]string{`update partner_webhooks set secret_key_id = 'another' where partner_slug = 'bad'`},
-			"the secrets of bad are sealed with key another, and",
+			"the secrets of bad are sealed with key another; at hand: ",
 		},
 	}
 	p := newPatient(t)

@@ -128,8 +128,8 @@ func TestDoctorLooksOnlyAtWhatIsConfigured(t *testing.T) {
 	p := newPatient(t)
 	cfg := p.doctorConfig(t)
 	const anotherKey = `update partner_webhooks set secret_key_id = 'another'`
-	require.Equal(t, map[string]int{"partner_sealed_with_another_key": 3}, p.after(t, cfg, "", jobs.Delivery{}, anotherKey).counts())
-	cfg.KeyID = ""
+	require.Equal(t, map[string]int{"partner_sealed_with_another_key": 4}, p.after(t, cfg, "", jobs.Delivery{}, anotherKey).counts())
+	cfg.KeyIDs = nil
 	require.Empty(t, p.after(t, cfg, "", jobs.Delivery{}, anotherKey))
 
 	const open = `update webhook_delivery_log set outcome = 'sending'`

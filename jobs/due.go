@@ -20,12 +20,27 @@ const (
 	dueLeast    = 50 * time.Millisecond
 )
 
+// A worker that makes busyRate deliveries a second or more looks every busyInterval, and says so for busyLasts at a time:
+// whoever enqueues need not wake it then. Transactions that notify commit one after another, which bounds how many can.
+const (
+	busyRate     = 500
+	busyInterval = 20 * time.Millisecond
+	busyMeasured = 200 * time.Millisecond // how often it is looked at
+	busyLasts    = 5 * time.Second
+	busySaid     = time.Second // how often it is said
+)
+
 // dueWatcher wakes the workers when a delivery comes due. River itself notifies when jobs are inserted,
 // but not for a retry that is due within five seconds, nor for jobs that it makes available ahead of their
 // time, so that those would wait for the poll.
 type dueWatcher struct {
 	pool   *pgxpool.Pool
 	logger *slog.Logger
+	ended  func() int // deliveries that have ended since the start
+
+	before     int       // ended when it was measured last
+	measuredAt time.Time // when that was
+	saidAt     time.Time // when it was last said that this worker looks all the time
 }
 
 // run watches until ctx ends.
@@ -33,6 +48,12 @@ func (w *dueWatcher) run(ctx context.Context) {
 	failing := false
 	for {
 		wait, err := w.look(ctx)
+		if err == nil {
+			err = w.sayBusy(ctx)
+		}
+		if time.Since(w.saidAt) < busyLasts+dueInterval { // who has begun to enqueue may count on it for longer
+			wait = busyInterval
+		}
 		if err != nil {
 			wait = dueInterval
 			if !failing && !errors.Is(ctx.Err(), context.Canceled) {
@@ -48,8 +69,32 @@ func (w *dueWatcher) run(ctx context.Context) {
 	}
 }
 
+// sayBusy says in the database that this worker looks all the time, if it makes so many deliveries.
+func (w *dueWatcher) sayBusy(ctx context.Context) error {
+	now := time.Now()
+	took := now.Sub(w.measuredAt)
+	if took < busyMeasured {
+		return nil
+	}
+	ended := w.ended()
+	rate := float64(ended-w.before) / took.Seconds()
+	w.before, w.measuredAt = ended, now
+	if rate < busyRate || now.Sub(w.saidAt) < busySaid {
+		return nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	if _, err := w.pool.Exec(bounded, `
+		update webhook_settings set watched_until = now() + $1 * interval '1 second'
+		 where watched_until < now() + $2 * interval '1 second'`, busyLasts.Seconds(), (busyLasts - busySaid).Seconds()); err != nil {
+		return fmt.Errorf("saying that due deliveries are looked for: %w", err)
+	}
+	w.saidAt = now
+	return nil
+}
+
 // dueStatement notifies if a delivery is due, and returns in how many seconds the next one is, $2 at most.
-// Naming all priorities lets the fetching index find the first of each without reading the others.
+// Naming all priorities, and the order, makes the fetching index find the first of each without reading the others.
 const dueStatement = `
 	with next as (
 	    select (select j.scheduled_at
@@ -57,13 +102,15 @@ const dueStatement = `
 	             where j.state = 'available' and j.queue = $1 and j.priority = p.priority and j.scheduled_at > now()
 	             order by j.scheduled_at
 	             limit 1) as coming,
-	           exists (select
+	           (select j.scheduled_at
 	              from river_job j
-	             where j.state = 'available' and j.queue = $1 and j.priority = p.priority and j.scheduled_at <= now()) as due
+	             where j.state = 'available' and j.queue = $1 and j.priority = p.priority and j.scheduled_at <= now()
+	             order by j.scheduled_at
+	             limit 1) as due
 	      from generate_series(1, 4) as p (priority)
 	)
 	select coalesce(extract(epoch from min(coming) - now()), $2)::double precision,
-	       case when bool_or(due) then ` + wakeWorkers + ` end
+	       case when min(due) is not null then ` + wakeWorkers + ` end
 	  from next`
 
 // look notifies the workers if a delivery is due, and returns how long to wait until the next look: until

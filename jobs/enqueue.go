@@ -115,6 +115,7 @@ type subscription struct {
 	Delivery
 
 	maxAttempts int
+	priority    int
 	enqueuedAt  time.Time // by the database's clock
 }
 
@@ -124,6 +125,7 @@ type subscription struct {
 const storeEventStatement = `
 	with subscribed as materialized (
 	    select p.id as partner_id, p.partner_slug, gen_random_uuid() as delivery_id,
+	           case when $6::uuid is null then webhook_delivery_priority(p.id) else 1 end as priority,
 	           case when $6::uuid is null then 1 + coalesce(p.max_retries, (select retry_max_attempts from webhook_settings)) else 1 end as max_attempts
 	      from partner_webhooks p
 	     where p.user_id = $1
@@ -139,15 +141,16 @@ const storeEventStatement = `
 	    returning true
 	)
 	select exists (select from stored) as stored, (select river_schema from webhook_settings) as river_schema,
-	       subscribed.partner_id, subscribed.partner_slug, subscribed.delivery_id, subscribed.max_attempts, clock_timestamp(),
-	       case when subscribed.partner_id is not null and exists (select from stored) then ` + wakeWorkers + ` end
+	       subscribed.partner_id, subscribed.partner_slug, subscribed.delivery_id, subscribed.max_attempts, subscribed.priority, clock_timestamp(),
+	       case when subscribed.partner_id is not null and exists (select from stored)
+	             and (select watched_until < clock_timestamp() from webhook_settings) then ` + wakeWorkers + ` end
 	  from (select) as always
 	  left join subscribed on true
 	 order by subscribed.partner_slug`
 
 // storeEvent inserts the event, which is the gate: whoever stores it creates the jobs. It finds the
 // subscribed partners and makes the delivery ids in the same statement, and wakes the workers when the
-// transaction commits. River notifies too, but at most once in a fetch cooldown, counted from the call and
+// transaction commits, unless they look all the time. River notifies too, but at most once in a fetch cooldown, counted from the call and
 // not from the commit, so that a second transaction's wake-up can be lost.
 func (e *Enqueuer) storeEvent(ctx context.Context, tx pgx.Tx, event *Event, only *uuid.UUID) (bool, []subscription, error) {
 	rows, err := tx.Query(ctx, storeEventStatement,
@@ -162,14 +165,16 @@ func (e *Enqueuer) storeEvent(ctx context.Context, tx pgx.Tx, event *Event, only
 		slug        *string
 		deliveryID  *uuid.UUID
 		maxAttempts *int
+		priority    *int
 		now         time.Time
 		subscribed  []subscription
 	)
-	_, err = pgx.ForEachRow(rows, []any{&stored, &schema, &partnerID, &slug, &deliveryID, &maxAttempts, &now, nil}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&stored, &schema, &partnerID, &slug, &deliveryID, &maxAttempts, &priority, &now, nil}, func() error {
 		if partnerID != nil {
 			subscribed = append(subscribed, subscription{
 				Delivery:    Delivery{ID: *deliveryID, PartnerID: *partnerID, PartnerSlug: *slug},
 				maxAttempts: *maxAttempts,
+				priority:    *priority,
 				enqueuedAt:  now,
 			})
 		}
@@ -245,7 +250,7 @@ func (e *Enqueuer) insertJobs(
 				EventID:    event.ID,
 				EventType:  event.Type,
 			},
-			InsertOpts: &river.InsertOpts{MaxAttempts: s.maxAttempts, Metadata: metadata},
+			InsertOpts: &river.InsertOpts{MaxAttempts: s.maxAttempts, Priority: s.priority, Metadata: metadata},
 		}
 	}
 	results, err := e.client.InsertManyTx(ctx, tx, params)

@@ -105,6 +105,13 @@ func eventTypeCases() []enqueueCase {
 	for _, name := range []string{"a\x00b", "a\xff"} {
 		all = append(all, enqueueCase{name: fmt.Sprintf("event_type %.20q", name), event: withType(name), refused: "event_type", sqlState: "22021"})
 	}
+	for _, name := range operationalTypes() {
+		all = append(
+			all,
+			enqueueCase{name: "reserved " + name, event: withType(name), partners: subscribed("acme"), refused: "event_type"},
+			enqueueCase{name: "not reserved " + name + ".x", event: withType(name + ".x"), partners: subscribed("acme"), want: []string{"acme 6"}},
+		)
+	}
 	return append(
 		all,
 		enqueueCase{name: "user_id is looked at first", event: func(e *jobs.Event) { e.UserID, e.ID, e.Type, e.Payload = "", "\n", "", json.RawMessage("[]") }, refused: "user_id"},
@@ -175,6 +182,7 @@ func fanOutCases() []enqueueCase {
 		{slug: "callx-any", events: []string{"callx.*"}},
 		{slug: "completed", events: []string{"completed", "*.completed", ".*"}},
 		{slug: "disabled", events: []string{"*"}, with: `{"enabled":false,"disabled_reason":"tired"}`},
+		{slug: "operational", events: []string{"partner.*", "delivery.*", "partner.disabled"}},
 		{slug: "other", events: []string{"agent.*"}},
 		{slug: "paused", events: []string{"*"}, with: `{"paused_at":"2026-01-01T00:00:00Z"}`},
 		{slug: "stranger", owner: "somebody-else", events: []string{"*"}},
@@ -195,6 +203,8 @@ func fanOutCases() []enqueueCase {
 		"x.call.completed":   {"all 6", "call-twice 6", "paused 6"},
 		"call_completed":     {"all 6", "call-twice 6", "paused 6"},
 		"completed":          {"all 6", "call-twice 6", "completed 6", "paused 6"},
+		"partner.created":    {"all 6", "call-twice 6", "operational 6", "paused 6"},
+		"delivery.disabled":  {"all 6", "call-twice 6", "operational 6", "paused 6"},
 	} {
 		all = append(all, enqueueCase{name: "fan-out of " + eventType, partners: list, event: withType(eventType), want: want, again: []func(*jobs.Event){unchanged}})
 	}

@@ -120,6 +120,8 @@ func outcomeCases() []outcomeCase {
 		"half in the value":      `{"event_type":"call.completed\udc00"}`,
 		"whole in the value":     `{"event_type":"call.\ud83d\ude00completed"}`,
 		"backslash in the value": `{"event_type":"call.\\u0000completed"}`,
+		"reserved":               `{"event_type":"partner.disabled"}`,
+		"reserved and escaped":   `{"event_type":"delivery\u002eexhausted"}`,
 		"U+0001 in the value":    `{"event_type":"call.\u0001completed"}`,
 	} {
 		all = append(all, outcomeCase{name: "no type: " + name, userID: user, callID: "c1", outcome: outcome, refused: "event_type"})

@@ -204,7 +204,7 @@ func requireStored(t *testing.T, tx pgx.Tx, event *jobs.Event, ids []uuid.UUID, 
 		require.JSONEq(t, `{"trigger":"schedule"}`, j.Metadata)
 		require.Equal(t, job{
 			Kind: "webhook_delivery", Queue: "webhooks", State: "available", Metadata: j.Metadata, Args: j.Args, Slug: j.Slug,
-			PartnerID: j.PartnerID, MaxAttempts: j.MaxAttempts, Priority: 1, Tags: []string{}, Due: true,
+			PartnerID: j.PartnerID, MaxAttempts: j.MaxAttempts, Priority: 2, Tags: []string{}, Due: true,
 		}, j)
 	}
 	require.Equal(t, append([]string{}, want...), got)

@@ -32,7 +32,7 @@ type Event struct {
 	ID string
 	// UserID is the tenant whose event it is.
 	UserID string
-	// Type is dot-separated, such as call.completed.
+	// Type is dot-separated, such as call.completed. Those of operational events ([partners.IsOperational]) are reserved.
 	Type string
 	// Payload is a JSON object of at most 256 KiB. Partners receive its bytes as they are.
 	Payload json.RawMessage

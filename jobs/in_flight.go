@@ -81,6 +81,12 @@ func (f *inFlight) counts() (underWay, done, stopped int) {
 	return f.underWay, f.done, f.stopped
 }
 
+// ended is how many deliveries have ended with a verdict.
+func (f *inFlight) ended() int {
+	_, done, _ := f.counts()
+	return done
+}
+
 // strays picks from the runs that the database says are this process's those that it has not heard of for
 // strayAfter. The answer to a fetch may be late.
 func (f *inFlight) strays(running []run, now time.Time) []int64 {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -49,7 +48,7 @@ const hangs = 100 * time.Millisecond
 func sendWithin(t *testing.T, timeout time.Duration) func(*jobs.RunnerConfig) {
 	t.Helper()
 	sender := partners.NewSender(&partners.SenderConfig{
-		Guard:   partners.NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, nil),
+		Guard:   newGuard(),
 		Timeout: timeout,
 		MaxIdle: 10,
 	})
@@ -131,6 +130,17 @@ func (s *scene) becomes(t *testing.T, delivery jobs.Delivery, status jobs.Status
 	s.facts[delivery.ID] = f
 }
 
+// forgive lets a partner that asked to be left alone be called again.
+func (s *scene) forgive(t *testing.T, slug string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		tag, err := s.pool.Exec(t.Context(), `
+			delete from webhook_partner_health h using partner_webhooks p
+			 where p.id = h.partner_id and p.partner_slug = $1 and h.slowed_until > now() + interval '1 minute'`, slug)
+		return err == nil && tag.RowsAffected() > 0
+	}, waitFor, look)
+}
+
 // sendAll sends one after another, so that it is known which came last.
 func (s *scene) sendAll(t *testing.T, slug string, status jobs.Status, n int) []jobs.Delivery {
 	t.Helper()
@@ -193,7 +203,11 @@ func setupScene(t *testing.T) *scene {
 	s.sendAll(t, "flaky", jobs.StatusDelivered, 2)
 	broken := s.sendAll(t, "broken", jobs.StatusDeadLetter, 7)
 	s.sendAll(t, "busy", jobs.StatusDeadLetter, 1)
-	later := s.sendAll(t, "later", jobs.StatusFailed, 4)
+	var later []jobs.Delivery
+	for range 4 {
+		later = append(later, s.sendAll(t, "later", jobs.StatusFailed, 1)...)
+		s.forgive(t, "later")
+	}
 	for _, delivery := range s.sendAll(t, "closed", jobs.StatusDeadLetter, 1) {
 		s.saw(delivery.ID, 0, "")
 		s.saw(delivery.ID, 0, "dial: connect: connection refused") // nobody else can count these two

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -26,15 +27,19 @@ type Verdict struct {
 	ErrorKind  partners.ErrorKind // empty if delivered
 	Error      string             // the same in words
 	Gone       bool               // 410: the endpoint wants no more deliveries
+	SlowDown   bool               // 429, 502, 503 and 504: the partner wants fewer requests
 	RetryAfter time.Duration      // how long the partner asks to wait; 0 if it does not
+	PutOff     bool               // nothing was sent, for trouble of our own: it comes again, and no try is used
 }
 
 // Judge turns a response into a verdict: 2xx is delivered; 410 is the end of the partner; 429, 502, 503 and
-// 504 may ask for a longer wait; all else fails and is tried again on the schedule.
+// 504 slow the partner down, and may ask for a longer wait; all else fails and is tried again on the schedule.
 func Judge(response *partners.Response) Verdict {
 	switch status := response.Status; {
 	case response.Kind == partners.KindShutdown:
 		return Verdict{Outcome: OutcomeLost, ErrorKind: response.Kind, Error: response.Err.Error()}
+	case errors.Is(response.Err, partners.ErrProxy):
+		return Verdict{Outcome: OutcomeFailed, ErrorKind: response.Kind, Error: response.Err.Error(), PutOff: true}
 	case response.Err != nil:
 		return Verdict{Outcome: OutcomeFailed, ErrorKind: response.Kind, Error: response.Err.Error()}
 	case status >= 200 && status < 300:
@@ -51,7 +56,7 @@ func Judge(response *partners.Response) Verdict {
 		case http.StatusGone:
 			verdict.Gone = true
 		case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			verdict.RetryAfter = response.RetryAfter
+			verdict.SlowDown, verdict.RetryAfter = true, response.RetryAfter
 		}
 		return verdict
 	}

@@ -22,7 +22,7 @@ func TestJudge(t *testing.T) {
 	}
 	slowDown := func(text string) jobs.Verdict {
 		verdict := httpStatus(text)
-		verdict.RetryAfter = asked
+		verdict.SlowDown, verdict.RetryAfter = true, asked
 		return verdict
 	}
 	gone := httpStatus("410 Gone")

@@ -2,10 +2,13 @@ package jobs
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/epicvoice/webhook-worker/internal/testdb"
@@ -14,12 +17,13 @@ import (
 
 // TestPlansAreCheap looks at the plans of what runs for each event and each delivery, on tables without
 // statistics, as a new installation has them: a plan that PostgreSQL takes for expensive is compiled (JIT)
-// each time it runs.
+// each time it runs. Workers' plans are the owner's: row security adds nothing to them.
 func TestPlansAreCheap(t *testing.T) {
 	t.Parallel()
 	pool := testdb.New(t)
 	columns, err := closeColumns([]*Attempt{newTestAttempt()})
 	require.NoError(t, err)
+	worker := asWorker(t, pool)
 	for name, statement := range map[string]struct {
 		sql  string
 		args []any
@@ -29,11 +33,13 @@ func TestPlansAreCheap(t *testing.T) {
 		"closing attempts":   {closeAttempts, columns},
 		"due deliveries":     {dueStatement, []any{Queue, dueInterval.Seconds()}},
 		"withdrawing":        {withdrawAttempts, []any{[]time.Time{time.Now()}, []uuid.UUID{uuid.New()}}},
-		"loading an event":   {loadEventStatement, []any{"u", "e"}},
+		"loading events":     {loadEventsStatement, []any{[]string{"u"}, []string{"e"}}},
 		"repeating an event": {repeatedEventStatement, []any{"u", "e", "call.x", "{}"}},
 	} {
-		var plan []byte
+		var plan, workers []byte
 		require.NoError(t, pool.QueryRow(t.Context(), "explain (format json) "+statement.sql, statement.args...).Scan(&plan), name)
+		require.NoError(t, worker.QueryRow(t.Context(), "explain (format json) "+statement.sql, statement.args...).Scan(&workers), name)
+		require.JSONEq(t, string(plan), string(workers), name)
 		var decoded []struct {
 			Plan struct {
 				Cost float64 `json:"Total Cost"`
@@ -42,4 +48,80 @@ func TestPlansAreCheap(t *testing.T) {
 		require.NoError(t, json.Unmarshal(plan, &decoded))
 		require.Less(t, decoded[0].Plan.Cost, 5000.0, "%s: %s", name, plan)
 	}
+}
+
+// TestPlansReadNoWholeTable looks at the plans of what runs for each delivery, or each second, on tables that
+// have grown: none reads a table from end to end.
+func TestPlansReadNoWholeTable(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	for _, statement := range grownTables {
+		_, err := pool.Exec(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	columns, err := closeColumns([]*Attempt{newTestAttempt()})
+	require.NoError(t, err)
+	now := []time.Time{time.Now()}
+	ids := []string{uuid.NewString()}
+	for name, statement := range map[string]struct {
+		sql  string
+		args []any
+	}{
+		"storing an event": {storeEventStatement, []any{"user-7", "e", "call.x", "{}", partners.PatternsFor("call.x"), (*uuid.UUID)(nil)}},
+		"loading events":   {loadEventsStatement, []any{[]string{"user-7", "user-8"}, []string{"event-7", "event-8"}}},
+		"closing attempts": {closeAttempts, columns},
+		"withdrawing":      {withdrawAttempts, []any{now, ids}},
+		"due deliveries":   {dueStatement, []any{Queue, dueInterval.Seconds()}},
+		"dead clients":     {freeClients + holdsClientLock("client_id"), []any{[]string{Queue, maintenanceQueue}, []string{"me"}}},
+		"own jobs":         {ownRunning, []any{Queue, []string{"me"}}},
+	} {
+		rows, err := pool.Query(t.Context(), "explain "+statement.sql, statement.args...)
+		require.NoError(t, err, name)
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		require.NoError(t, err, name)
+		for _, table := range []string{"river_job", "webhook_events", "webhook_delivery_log", "partner_webhooks"} {
+			require.NotContains(t, strings.Join(lines, "\n"), "Seq Scan on "+table, name)
+		}
+	}
+}
+
+// grownTables fill the tables with what is over, and with deliveries that wait, all of one priority.
+var grownTables = []string{
+	`insert into partner_webhooks (user_id, partner_name, partner_slug, url, secret_ciphertext, secret_key_id, enabled_events)
+	 select 'user-' || n, 'P', 'p', 'https://partner.example/', '\x00', 'none', '{call.*}' from generate_series(1, 5000) n`,
+	`insert into webhook_events (user_id, event_id, event_type, payload, partner_ids, delivery_ids)
+	 select 'user-' || n % 5000, 'event-' || n, 'call.x', '{}', '{}', '{}' from generate_series(1, 20000) n`,
+	`insert into river_job (kind, queue, max_attempts, args, state, scheduled_at, finalized_at, attempted_at, attempted_by)
+	 select 'webhook_delivery', 'webhooks', 6, jsonb_build_object('delivery_id', gen_random_uuid(), 'user_id', 'user-' || n % 5000),
+	        case when n % 10 = 0 then 'available' else 'completed' end::river_job_state, now() - interval '1 hour',
+	        case when n % 10 > 0 then now() end, now(), array['client']
+	   from generate_series(1, 20000) n`,
+	`insert into webhook_delivery_log (attempt_id, delivery_id, job_id, attempt, trigger, outcome, client_id, started_at)
+	 select gen_random_uuid(), gen_random_uuid(), n, 1, 'schedule', 'delivered', 'client', now() + (n - 5000) * interval '2 min' from generate_series(1, 20000) n`,
+	`insert into webhook_delivery_log (attempt_id, delivery_id, job_id, attempt, trigger, outcome, client_id, started_at)
+	 select gen_random_uuid(), gen_random_uuid(), n, 1, 'schedule', 'delivered', 'client', '2020-01-01' from generate_series(1, 5000) n`,
+	`analyze`,
+}
+
+// asWorker is a connection to the pool's database in the role webhook_worker.
+func asWorker(t *testing.T, pool *pgxpool.Pool) *pgxpool.Pool {
+	t.Helper()
+	config := pool.Config()
+	config.MaxConns = 1
+	config.ConnConfig.RuntimeParams["role"] = "webhook_worker"
+	worker, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(worker.Close)
+	return worker
+}
+
+func TestOnlyTheOwnerRebuildsIndexes(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	indexes, err := indexesToRebuild(t.Context(), pool)
+	require.NoError(t, err)
+	require.NotEmpty(t, indexes)
+	indexes, err = indexesToRebuild(t.Context(), asWorker(t, pool))
+	require.NoError(t, err)
+	require.Equal(t, []string{}, indexes, "nil would be River's choice")
 }

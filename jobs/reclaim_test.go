@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -275,7 +274,7 @@ func TestReclaimStepsOverWhatItCannotRead(t *testing.T) {
 func (b *testBundle) patient(t *testing.T) *partners.Sender {
 	t.Helper()
 	sender := partners.NewSender(&partners.SenderConfig{
-		Guard: partners.NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, nil), Timeout: time.Minute, MaxIdle: 10, UserAgent: "test",
+		Guard: newGuard(), Timeout: time.Minute, MaxIdle: 10, UserAgent: "test",
 	})
 	t.Cleanup(sender.Close)
 	return sender

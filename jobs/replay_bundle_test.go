@@ -39,7 +39,7 @@ func (b *testBundle) exec(t *testing.T, statement string, args ...any) int {
 // retries says how often deliveries to a partner of user are tried again.
 func (b *testBundle) retries(t *testing.T, slug string, n int) {
 	t.Helper()
-	_, err := b.store.Update(t.Context(), user, slug, &partners.Changes{MaxRetries: &n})
+	_, err := b.store.Update(t.Context(), user, slug, &partners.Changes{MaxRetries: &partners.Override{Value: &n}})
 	require.NoError(t, err)
 }
 

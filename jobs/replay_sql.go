@@ -53,7 +53,7 @@ func (r *replayer) selection() (string, *conditions) {
 		where.add(`q."updatedAt" + interval '0' <= $?`, r.started)
 		return `
 			select q."createdAt" as created_at, q."userId" as user_id, q.event_id, q.partner_id::uuid as partner_id, q.id::uuid as delivery_id
-			  from webhook_delivery_queue q` + where.where(), where
+			  from webhook_deliveries q` + where.where(), where
 	}
 }
 

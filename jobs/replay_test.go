@@ -113,7 +113,7 @@ func (b *testBundle) replayInTx(t *testing.T, way replayWay, delivery jobs.Deliv
 		require.NoError(t, err)
 		require.NotEqual(t, delivery.JobID, got.ID, "a job of its own")
 		require.Equal(t, job{
-			got.ID, "available", 0, 4, jobs.Queue, 1, enqueued, true,
+			got.ID, "available", 0, 4, jobs.Queue, 2, enqueued, true,
 			map[string]any{
 				"version": 1.0, "delivery_id": delivery.ID.String(), "user_id": user, "partner_id": delivery.PartnerID.String(),
 				"event_id": "e1", "event_type": "call.completed",

@@ -28,7 +28,7 @@ func TestRoleReadsAndWritesNothing(t *testing.T) {
 		select oid::regclass::text from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v', 'm', 'S', 'f')`)
 	require.Subset(t, relations, []string{
 		"partner_webhooks", "webhook_events", "webhook_settings", "webhook_role_users", "webhook_delivery_log", "webhook_delivery_log_default",
-		"webhook_delivery_queue", "webhook_schema_version", "river_job", "river_job_id_seq", "river_queue", "river_leader",
+		"webhook_delivery_queue", "webhook_deliveries", "webhook_schema_version", "river_job", "river_job_id_seq", "river_queue", "river_leader",
 	})
 	for _, relation := range relations {
 		requireDenied(t, app, "table "+relation)

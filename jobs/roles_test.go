@@ -163,6 +163,8 @@ func TestRoleActsForNobodyElseWhateverItSets(t *testing.T) {
 		`grant webhook_app to ` + group, `alter role ` + role + ` createrole`, `truncate webhook_events`,
 		`grant select on webhook_events to ` + role, `create trigger mine before insert on webhook_events execute function suppress_redundant_updates_trigger()`,
 		`select webhook_require_user('anna')`, `select webhook_store_event('carl', 'a', '{}', 'e1', 'error')`, `select webhook_store_call_outcome('carl', 'c', '{"event_type":"a"}')`, `select webhook_wake_workers()`,
+		`select webhook_emit_operational_event('anna', 'partner.disabled', 'e1', gen_random_uuid(), '{}')`, `select webhook_partner_failing(gen_random_uuid())`,
+		`select webhook_partner_recovered(gen_random_uuid(), now(), now())`,
 	} {
 		requireDenied(t, app, attempt)
 	}

@@ -60,6 +60,11 @@ type RunnerConfig struct {
 
 	Schedule         RetrySchedule
 	MaxConcurrent    int           // deliveries under way at once
+	PartnerInFlight  int           // requests to one partner under way at once, unless the partner has a bound of its own
+	UserInFlight     int           // requests to all partners of one user under way at once
+	CircuitFailures  int           // failures in a row that open a partner's circuit; 0: none opens
+	CircuitMaxHold   time.Duration // how long a delivery waits at most for a partner that fails
+	DisableAfter     time.Duration // how long a partner may fail before it is disabled; negative: for ever
 	PollInterval     time.Duration // how often to look for work when nothing wakes the worker
 	Timeout          time.Duration // for one delivery, without the writing around it
 	ShutdownTimeout  time.Duration // for running deliveries to finish when Run ends
@@ -80,6 +85,9 @@ type Runner struct {
 	liveness *liveness
 	pools    *poolWatch
 	inFlight *inFlight
+	gate     *gate
+	health   *healthKeeper
+	crowd    *crowd
 	ready    readiness
 }
 
@@ -93,6 +101,17 @@ func NewRunner(cfg *RunnerConfig) *Runner {
 		pools:    &poolWatch{pools: []*pgxpool.Pool{cfg.Pool, cfg.RiverPool}},
 		inFlight: newInFlight(cfg.MaxConcurrent),
 	}
+	health := &healthKeeper{
+		pool: cfg.Pool, logger: cfg.Logger, circuitFailures: cfg.CircuitFailures, disableAfter: cfg.DisableAfter,
+		timeout: cfg.Timeout, news: make(chan struct{}, 1),
+	}
+	runner.gate = newGate(gateConfig{
+		partnerLimit: cfg.PartnerInFlight, userLimit: cfg.UserInFlight, circuitFailures: cfg.CircuitFailures,
+		maxDelay: cfg.Schedule.MaxDelay, now: clock.Now, urgent: health.tell, claimProbe: health.claimProbe,
+	})
+	health.gate = runner.gate
+	runner.health = health
+	runner.crowd = &crowd{pool: cfg.Pool, logger: cfg.Logger}
 	runner.ready.set(errStarting)
 	return runner
 }
@@ -113,6 +132,7 @@ func (r *Runner) newClient(ctx context.Context, id string) (*river.Client[pgx.Tx
 		Timeout:  cfg.Timeout,
 		ClientID: id,
 		Now:      r.clock.Now,
+		gate:     r.gate,
 	})
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, worker); err != nil {
@@ -127,7 +147,11 @@ func (r *Runner) newClient(ctx context.Context, id string) (*river.Client[pgx.Tx
 	if err := river.AddWorkerSafely(workers, settler); err != nil {
 		return nil, fmt.Errorf("registering the settlement worker: %w", err)
 	}
-	client, err := river.NewClient(riverpgxv5.New(cfg.RiverPool), &river.Config{
+	rebuilt, err := indexesToRebuild(ctx, cfg.RiverPool)
+	if err != nil {
+		return nil, err
+	}
+	client, err := river.NewClient[pgx.Tx](&crowdDriver{riverpgxv5.New(cfg.RiverPool), r.crowd}, &river.Config{
 		ID:                          id,
 		Schema:                      cfg.RiverSchema,
 		Logger:                      r.riverLogger(ctx),
@@ -142,9 +166,10 @@ func (r *Runner) newClient(ctx context.Context, id string) (*river.Client[pgx.Tx
 		CompletedJobRetentionPeriod: cfg.Retention.Completed,
 		CancelledJobRetentionPeriod: cfg.Retention.Cancelled,
 		DiscardedJobRetentionPeriod: cfg.Retention.DeadLetters,
+		ReindexerIndexNames:         rebuilt,
 		Queues: map[string]river.QueueConfig{
 			Queue:            {MaxWorkers: cfg.MaxConcurrent},
-			maintenanceQueue: {MaxWorkers: 2, FetchCooldown: time.Second, FetchPollInterval: time.Minute},
+			maintenanceQueue: {MaxWorkers: 2, FetchCooldown: time.Second, FetchPollInterval: 5 * time.Second}, // who does not listen yet misses the first
 		},
 		// Retries are set and looked at by one clock. River has no other setting for it.
 		Test:         river.TestConfig{Time: r.clock},
@@ -171,6 +196,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("connecting for the worker's lock: %w", err), r.closeLog(lasting))
 	}
 	defer r.liveness.disconnect(lasting, errStopping)
+	_ = r.health.keep(ctx) // before the first delivery; if it fails, so will the next time, which says so
 	first, err := r.open(ctx)
 	if err != nil {
 		return errors.Join(err, r.closeLog(lasting))
@@ -179,12 +205,15 @@ func (r *Runner) Run(ctx context.Context) error {
 	logger.InfoContext(ctx, "worker started",
 		slog.String("client_id", first.client.ID()), slog.Int("max_concurrent_deliveries", r.cfg.MaxConcurrent))
 
-	watcher := &dueWatcher{pool: r.cfg.RiverPool, logger: logger}
+	watcher := &dueWatcher{pool: r.cfg.RiverPool, logger: logger, ended: r.inFlight.ended}
 	watchCtx, stopWatching := context.WithCancel(lasting)
 	var watching sync.WaitGroup
 	watching.Go(func() { watcher.run(watchCtx) })
 	watching.Go(func() { r.liveness.keep(watchCtx) })
 	watching.Go(func() { r.pools.run(watchCtx) })
+	watching.Go(func() { r.health.run(watchCtx) })
+	holder := &holder{pool: r.cfg.Pool, logger: logger, gate: r.gate, maxHold: r.cfg.CircuitMaxHold, crowd: r.crowd}
+	watching.Go(func() { holder.run(watchCtx) })
 
 	drainCtx, giveUp := context.WithCancel(lasting)
 	last, earlier := r.serve(ctx, drainCtx, first)

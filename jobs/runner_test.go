@@ -37,6 +37,10 @@ func (b *testBundle) runAs(t *testing.T, change func(*jobs.RunnerConfig), with f
 		Name:             "runner-" + t.Name(),
 		Schedule:         jobs.RetrySchedule{BaseDelay: 20 * time.Millisecond, MaxDelay: time.Hour},
 		MaxConcurrent:    20,
+		PartnerInFlight:  20,
+		UserInFlight:     20,
+		CircuitMaxHold:   time.Hour,
+		DisableAfter:     -1,
 		PollInterval:     time.Minute, // whatever is in time was woken
 		Timeout:          10 * time.Second,
 		ShutdownTimeout:  5 * time.Second,
@@ -53,6 +57,10 @@ func (b *testBundle) runAs(t *testing.T, change func(*jobs.RunnerConfig), with f
 	done := make(chan error, 1)
 	go func() { done <- runner.Run(ctx) }()
 	stop = sync.OnceValue(func() error {
+		// A delivery may be there before all of the Runner has started; stopped then, it says that it could not start.
+		for deadline := time.Now().Add(time.Second); runner.Ready() != nil && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
 		cancel()
 		err := <-done
 		riverPool.Close()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
 )
 
 // RiverSchema reads which schema River's tables were migrated into.
@@ -33,6 +34,20 @@ func ForeignKind(ctx context.Context, pool *pgxpool.Pool) (string, error) {
 		return "", fmt.Errorf("looking for jobs of other programs: %w", err)
 	}
 	return kind, nil
+}
+
+// indexesToRebuild are the indexes that River's leader rebuilds each night: River's choice, if the connection's
+// role owns the tables, and else none, because only the owner can.
+func indexesToRebuild(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
+	var owns bool
+	err := pool.QueryRow(ctx, `select pg_has_role(relowner, 'usage') from pg_class where oid = 'river_job'::regclass`).Scan(&owns)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the owner of River's tables: %w", err)
+	}
+	if !owns {
+		return []string{}, nil
+	}
+	return river.ReindexerIndexNamesDefault(), nil
 }
 
 // SaveRetryMaxAttempts writes how many retries a delivery gets (0 to 100) to where enqueueing reads it,

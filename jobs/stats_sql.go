@@ -82,12 +82,12 @@ func (s *Stats) readStatuses(ctx context.Context, tx pgx.Tx, filter *StatsFilter
 		    select q.status, count(*) as count, count(*) filter (where q.next_attempt_at <= now()) as due,
 		           min(case when q.status <> 'pending' then q."updatedAt" when q.next_attempt_at <= now() then q.next_attempt_at else q."createdAt" end) as since,
 		           count(*) filter (where q."updatedAt" > now() - interval '1 hour') as last_hour
-		      from webhook_delivery_queue q`+where.where()+`
+		      from webhook_deliveries q`+where.where()+`
 		       and q.status in ('pending', 'failed', 'dead_letter', 'cancelled')
 		     group by q.status
 		     union all
 		    select 'processing', count(*), null, min(q."updatedAt"), null
-		      from webhook_delivery_queue q`+where.where()+`
+		      from webhook_deliveries q`+where.where()+`
 		       and q.job_id in (select id from river_job where state = 'running')
 		)
 		select s.status, coalesce(q.count, 0), case when s.status in ('pending', 'failed') then coalesce(q.due, 0) end,
@@ -126,7 +126,7 @@ func (s *Stats) readPartners(ctx context.Context, tx pgx.Tx, filter *StatsFilter
 		    select q.partner_id, max(q."userId") as user_id,
 		           count(*) filter (where q.status = 'dead_letter') as dead_letters,
 		           count(*) filter (where q.status = 'failed') as failed
-		      from webhook_delivery_queue q`+where.where()+`
+		      from webhook_deliveries q`+where.where()+`
 		     group by q.partner_id
 		    having count(*) filter (where q.status = 'dead_letter') > 0
 		     order by dead_letters desc, failed desc, user_id, q.partner_id

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
 	"github.com/epicvoice/webhook-worker/partners"
@@ -15,57 +15,98 @@ import (
 
 // task is what one try needs, or why it can't be made.
 type task struct {
-	partner  *partners.Partner
-	secrets  []partners.Secret
+	endpoint *endpoint
 	payload  []byte
 	obstacle *Verdict      // set: there is nothing to send
 	final    bool          // the obstacle ends the delivery
-	held     time.Duration // not 0: the partner is paused, look again after this time
+	held     time.Duration // not 0: nothing is to be sent now, look again after this time
+	pass     *pass         // the right to send
 }
-
-const loadEventStatement = `select payload::text from webhook_events where user_id = $1 and event_id = $2`
 
 // load reads what the try needs. Its error means that the database did not answer.
 func (w *DeliveryWorker) load(ctx context.Context, job *river.Job[DeliveryArgs]) (*task, error) {
-	partner, err := w.store.GetByID(ctx, job.Args.UserID, job.Args.PartnerID)
+	askedEvent := w.loader.events.ask(eventRef{job.Args.UserID, job.Args.EventID}, job.ScheduledAt)
+	askedPartner := w.loader.partners.ask(partners.Ref{UserID: job.Args.UserID, ID: job.Args.PartnerID}, job.ScheduledAt)
+	partner, found, err := askedPartner.wait(ctx)
 	switch {
-	case errors.Is(err, partners.ErrNotFound):
-		return ended("the partner was deleted"), nil
 	case err != nil:
 		return nil, err
+	case !found:
+		return ended("the partner was deleted"), nil
 	case !partner.Enabled:
 		return ended("the partner is disabled" + because(partner.DisabledReason)), nil
 	case partner.PausedAt != nil:
-		return &task{held: holdFor(w.now().Sub(*partner.PausedAt))}, nil
+		return &task{held: holdFor(w.now().Sub(*partner.PausedAt), minHold)}, nil
 	}
 
-	var payload []byte
-	err = w.pool.QueryRow(ctx, loadEventStatement,
-		job.Args.UserID, job.Args.EventID).Scan(&payload)
+	payload, found, err := askedEvent.wait(ctx)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return ended("the event was removed"), nil
 	case err != nil:
-		return nil, fmt.Errorf("reading the event: %w", err)
+		return nil, err
+	case !found:
+		return ended("the event was removed"), nil
 	}
 
-	valid, err := w.store.ValidSecrets(partner, w.now())
-	if err != nil {
-		obstacle := &Verdict{Outcome: OutcomeFailed, ErrorKind: partners.KindInternal, Error: err.Error()}
-		return &task{obstacle: obstacle}, nil //nolint:nilerr // it is the verdict
+	switch {
+	case partner.unopened == nil:
+		return &task{endpoint: partner, payload: payload}, nil
+	case errors.Is(partner.unopened, partners.ErrWrongKey):
+		// Another worker may have the key already, or this one gets it: the partner is not to pay with a try.
+		held := holdFor(w.now().Sub(job.CreatedAt), minSnooze)
+		w.logPutOff(ctx, job, held, partner.unopened)
+		return &task{held: held}, nil
+	default:
+		return sealedOff(partner.unopened), nil
 	}
-	secrets := make([]partners.Secret, len(valid))
-	for i := range valid {
-		secrets[i] = valid[i].Secret
-	}
-	return &task{partner: partner, secrets: secrets, payload: payload}, nil
 }
 
-// holdFor is how long to hold a delivery back whose partner has been paused for the time given: as long
-// again, so that a long pause costs few looks, and spread, so that not all look at once.
-func holdFor(paused time.Duration) time.Duration {
-	hold := min(max(paused, minHold), maxHold)
+// holdFor is how long to hold a delivery back that has been held back for the time given: as long again, so
+// that a long wait costs few looks, and spread, so that not all look at once.
+func holdFor(waited, least time.Duration) time.Duration {
+	hold := min(max(waited, least), maxHold)
 	return hold + rand.N(hold/4) //nolint:gosec // no secret depends on it
+}
+
+// admit waits for the right to send. Where there is none now the task is held: for a moment, in which the holder
+// moves what is due for this partner out of the way.
+func (w *DeliveryWorker) admit(ctx context.Context, job *river.Job[DeliveryArgs], task *task) error {
+	partner := task.endpoint.Partner
+	metadata := metadataOf(job)
+	pass, err := w.gate.enter(ctx, partner, metadata.HeldTooLong || metadata.Trigger == TriggerTest)
+	if err == nil && partner.RateLimit != nil {
+		if err = w.awaitRate(ctx, partner, pass); err != nil {
+			pass.refuse()
+		}
+	}
+	switch {
+	case err == nil:
+		task.pass = pass
+	case isRefusal(err):
+		w.logger.DebugContext(ctx, "delivery held back",
+			slog.String("delivery_id", job.Args.DeliveryID.String()), slog.String("reason", err.Error()))
+		task.held = minRefused + rand.N(minRefused) //nolint:gosec // no secret depends on it
+	default:
+		return err
+	}
+	return nil
+}
+
+// awaitRate waits for the time that a request to a partner with a rate limit may go.
+func (w *DeliveryWorker) awaitRate(ctx context.Context, partner *partners.Partner, pass *pass) error {
+	wait, granted, err := w.rates.reserve(ctx, partner.ID, *partner.RateLimit)
+	switch {
+	case err != nil:
+		return err
+	case !granted:
+		return errRateLimit
+	}
+	pass.start()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the partner's rate limit: %w", ctx.Err())
+	case <-time.After(wait):
+		return nil
+	}
 }
 
 // because is empty if nobody gave a reason.
@@ -74,6 +115,11 @@ func because(reason *string) string {
 		return ""
 	}
 	return ": " + *reason
+}
+
+// sealedOff is the task of a try that fails because the partner's secrets can't be opened.
+func sealedOff(why error) *task {
+	return &task{obstacle: &Verdict{Outcome: OutcomeFailed, ErrorKind: partners.KindInternal, Error: why.Error()}}
 }
 
 // ended is the task of a delivery that ends without a POST.

@@ -28,13 +28,14 @@ func (u *undecodable) HandleError(ctx context.Context, row *rivertype.JobRow, er
 	}
 	job := &river.Job[DeliveryArgs]{JobRow: row, Args: readableArgs(row.EncodedArgs)}
 	attempt := u.worker.newAttempt(job)
-	attempt.finish(&Verdict{
+	verdict := &Verdict{
 		Outcome:   OutcomeFailed,
 		ErrorKind: partners.KindInternal,
 		Error:     "the job's arguments can't be read: " + err.Error(),
-	}, nil)
+	}
+	attempt.finish(verdict, nil)
 	u.worker.record(ctx, attempt, false)
-	u.worker.report(ctx, job, attempt, false)
+	u.worker.report(ctx, job, attempt, verdict, false)
 	return nil
 }
 

@@ -2,10 +2,10 @@ package jobs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"runtime/debug"
 	"time"
@@ -30,13 +30,24 @@ const (
 	// timeoutMargin is what River gives a delivery beyond WORKER_TIMEOUT, for what is around the POST.
 	timeoutMargin = prepareTimeout + recordTimeout
 
-	// A delivery to a paused partner looks again after minHold to maxHold, if nothing releases it before.
+	// A delivery to a paused partner looks again after minHold to maxHold, if nothing releases it before, and one
+	// to a partner whose key is missing after minSnooze to maxHold.
 	minHold = time.Minute
 	maxHold = 10 * time.Minute
+
+	// A delivery that was refused by the gate comes again after minRefused to twice as long, if it is not held back before.
+	minRefused = time.Second
 
 	// A delivery that could not be begun for trouble of our own comes again after minSnooze to maxSnooze.
 	minSnooze = 5 * time.Second
 	maxSnooze = 30 * time.Second
+
+	// maxPutOffs is how often a delivery is put off for that, some 20 hours: then it takes tries, so that what is wrong
+	// for one partner alone ends as a dead letter.
+	maxPutOffs = 300
+
+	// maxDoublings bounds how that wait grows where each try leaves a row in the audit log: to 80 s to 8 min.
+	maxDoublings = 4
 )
 
 // DeliveryWorkerConfig is what a DeliveryWorker needs.
@@ -50,13 +61,17 @@ type DeliveryWorkerConfig struct {
 	Timeout  time.Duration    // for one delivery, without the writing around it
 	ClientID string           // of the River client that the worker belongs to
 	Now      func() time.Time // nil: time.Now
+
+	gate *gate // nil: every delivery is let through
 }
 
 // DeliveryWorker makes deliveries: it is the River worker of [DeliveryArgs].
 type DeliveryWorker struct {
 	river.WorkerDefaults[DeliveryArgs]
 
-	pool     *pgxpool.Pool
+	loader   *loader
+	gate     *gate
+	rates    *rates
 	store    *partners.Store
 	sender   *partners.Sender
 	log      *AttemptLog
@@ -70,7 +85,8 @@ type DeliveryWorker struct {
 // NewDeliveryWorker makes a DeliveryWorker.
 func NewDeliveryWorker(cfg *DeliveryWorkerConfig) *DeliveryWorker {
 	worker := &DeliveryWorker{
-		pool:     cfg.Pool,
+		gate:     cfg.gate,
+		rates:    newRates(cfg.Pool),
 		store:    cfg.Store,
 		sender:   cfg.Sender,
 		log:      cfg.Log,
@@ -83,6 +99,10 @@ func NewDeliveryWorker(cfg *DeliveryWorkerConfig) *DeliveryWorker {
 	if worker.now == nil {
 		worker.now = time.Now
 	}
+	if worker.gate == nil {
+		worker.gate = newGate(gateConfig{partnerLimit: math.MaxInt, userLimit: math.MaxInt, now: worker.now, urgent: func() {}})
+	}
+	worker.loader = newLoader(cfg.Pool, cfg.Store, worker.now)
 	return worker
 }
 
@@ -123,28 +143,39 @@ func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs])
 		return w.conclude(ctx, job, attempt, task.obstacle, nil, opened, task.final)
 	}
 	opened = true
-	sending, cancel := context.WithTimeout(ctx, w.timeout)
-	defer cancel()
-	response := w.sender.Send(sending, &partners.Request{
-		URL:       task.partner.URL,
-		ID:        job.Args.DeliveryID.String(),
-		EventType: job.Args.EventType,
-		Timestamp: w.now(),
-		Body:      partners.RenderBody(task.payload, task.partner.CustomPayloadFields),
-		Secrets:   task.secrets,
-	})
-	verdict := Judge(response)
+	response, verdict := w.send(ctx, job, task)
+	verdict.PutOff = verdict.PutOff && metadataOf(job).Snoozes < maxPutOffs
 	final := false
 	switch {
 	case verdict.Gone:
 		// The delivery ends only if its partner is disabled by this; else, after a change of URL, it is tried again.
-		final = w.disable(ctx, task.partner)
+		final = w.disable(ctx, task.endpoint.Partner)
 	case errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely) && verdict.Outcome == OutcomeLost:
 		verdict.ErrorKind = partners.KindInternal
 		verdict.Error = "cancelled by hand before the answer"
 	}
 	job.Args.retryAfter = verdict.RetryAfter
 	return w.conclude(ctx, job, attempt, &verdict, response, opened, final)
+}
+
+// send makes the POST. What it shows of the partner counts for the next one, which may have waited for this to end.
+func (w *DeliveryWorker) send(ctx context.Context, job *river.Job[DeliveryArgs], task *task) (*partners.Response, Verdict) {
+	defer task.pass.leave()
+	task.pass.start()
+	sending, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	response := w.sender.Send(sending, &partners.Request{
+		URL:       task.endpoint.URL,
+		ID:        job.Args.DeliveryID.String(),
+		EventType: job.Args.EventType,
+		Timestamp: w.now(),
+		Body:      partners.RenderBody(task.payload, task.endpoint.CustomPayloadFields),
+		Headers:   task.endpoint.headers,
+		Secrets:   task.endpoint.secrets,
+	})
+	verdict := Judge(response)
+	w.gate.observe(task.endpoint.Partner, job.Args.DeliveryID, &verdict)
+	return response, verdict
 }
 
 // prepare reads what a try needs and puts its intent on record. A connection that breaks is tried again for
@@ -169,12 +200,16 @@ func (w *DeliveryWorker) prepare(ctx context.Context, job *river.Job[DeliveryArg
 // begin reads what a try needs and, if there is something to send, puts its intent on record.
 func (w *DeliveryWorker) begin(ctx context.Context, job *river.Job[DeliveryArgs], attempt *Attempt) (*task, error) {
 	task, err := w.load(ctx, job)
+	if err == nil && task.held == 0 && task.obstacle == nil {
+		err = w.admit(ctx, job, task)
+	}
 	if err != nil || task.held > 0 || task.obstacle != nil {
 		return task, err
 	}
-	attempt.URL = &task.partner.URL
+	attempt.URL = &task.endpoint.URL
 	if w.log != nil {
 		if err := w.log.Open(ctx, attempt); err != nil {
+			task.pass.leave()
 			return nil, err
 		}
 	}
@@ -182,8 +217,6 @@ func (w *DeliveryWorker) begin(ctx context.Context, job *river.Job[DeliveryArgs]
 }
 
 func (w *DeliveryWorker) newAttempt(job *river.Job[DeliveryArgs]) *Attempt {
-	var metadata deliveryMetadata
-	_ = json.Unmarshal(job.Metadata, &metadata) // what can't be read counts as not set
 	attempt := &Attempt{
 		ID:         uuid.New(),
 		DeliveryID: job.Args.DeliveryID,
@@ -193,12 +226,12 @@ func (w *DeliveryWorker) newAttempt(job *river.Job[DeliveryArgs]) *Attempt {
 		EventID:    job.Args.EventID,
 		EventType:  job.Args.EventType,
 		Number:     job.Attempt,
-		Trigger:    metadata.Trigger,
+		Trigger:    metadataOf(job).Trigger,
 		Outcome:    OutcomeSending,
 		ClientID:   w.clientID,
 		StartedAt:  w.now().UTC().Truncate(time.Microsecond), // what the database can hold: it is part of the key
 	}
-	if attempt.Trigger == "" {
+	if !attempt.Trigger.known() {
 		attempt.Trigger = TriggerSchedule
 	}
 	return attempt
@@ -227,7 +260,7 @@ func (w *DeliveryWorker) conclude(
 		return fmt.Errorf("recording the outcome on the job: %w", err)
 	}
 	w.record(ctx, attempt, opened)
-	w.report(ctx, job, attempt, final)
+	w.report(ctx, job, attempt, verdict, final)
 
 	switch {
 	case verdict.Outcome == OutcomeDelivered:
@@ -236,6 +269,8 @@ func (w *DeliveryWorker) conclude(
 		return response.Err // River sees that the worker stopped, and gives the try back
 	case final:
 		return river.JobCancel(errors.New(*attempt.Error))
+	case verdict.PutOff:
+		return river.JobSnooze(putOffWait(job))
 	default:
 		return errors.New(*attempt.Error)
 	}
@@ -263,7 +298,7 @@ func (w *DeliveryWorker) record(ctx context.Context, attempt *Attempt, opened bo
 }
 
 // report writes the one log line of an attempt.
-func (w *DeliveryWorker) report(ctx context.Context, job *river.Job[DeliveryArgs], attempt *Attempt, final bool) {
+func (w *DeliveryWorker) report(ctx context.Context, job *river.Job[DeliveryArgs], attempt *Attempt, verdict *Verdict, final bool) {
 	attrs := []slog.Attr{
 		slog.String("delivery_id", attempt.DeliveryID.String()),
 		slog.String("user_id", attempt.UserID),
@@ -288,6 +323,8 @@ func (w *DeliveryWorker) report(ctx context.Context, job *river.Job[DeliveryArgs
 		attrs = append(attrs, slog.String("see", "WEBHOOK_ALLOW_NETWORKS and WEBHOOK_ALLOW_PORTS"))
 	}
 	switch {
+	case verdict.PutOff:
+		w.logger.LogAttrs(ctx, slog.LevelError, "delivery put off", attrs...)
 	case attempt.Outcome == OutcomeFailed && !final && job.Attempt >= job.MaxAttempts:
 		w.logger.LogAttrs(ctx, slog.LevelError, "delivery is a dead letter", attrs...)
 	case final:
@@ -307,12 +344,28 @@ func (w *DeliveryWorker) putOff(ctx context.Context, job *river.Job[DeliveryArgs
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("stopped before the POST: %w", context.Canceled)
 	}
-	wait := minSnooze + rand.N(maxSnooze-minSnooze) //nolint:gosec // no secret depends on it
+	wait := spreadSnooze()
+	w.logPutOff(ctx, job, wait, why)
+	return river.JobSnooze(wait)
+}
+
+func (w *DeliveryWorker) logPutOff(ctx context.Context, job *river.Job[DeliveryArgs], wait time.Duration, why error) {
 	w.logger.WarnContext(ctx, "delivery put off",
 		slog.String("delivery_id", job.Args.DeliveryID.String()),
 		slog.Duration("wait", wait),
 		slog.String("error", why.Error()))
-	return river.JobSnooze(wait)
+}
+
+// putOffWait is how long a delivery waits that was on record and could not be sent: longer each time, so that an
+// outage of hours does not fill the audit log.
+func putOffWait(job *river.Job[DeliveryArgs]) time.Duration {
+	doublings := max(0, min(metadataOf(job).Snoozes, maxDoublings))
+	return spreadSnooze() << doublings
+}
+
+// spreadSnooze is a wait for trouble of our own, so that not all come back at once.
+func spreadSnooze() time.Duration {
+	return minSnooze + rand.N(maxSnooze-minSnooze) //nolint:gosec // no secret depends on it
 }
 
 // disable disables a partner whose endpoint is gone, and says whether it did.
@@ -324,6 +377,7 @@ func (w *DeliveryWorker) disable(ctx context.Context, partner *partners.Partner)
 		w.logger.ErrorContext(ctx, "partner not disabled", slog.String("error", err.Error()))
 	}
 	if disabled {
+		w.loader.partners.forget()
 		w.logger.WarnContext(ctx, "partner disabled",
 			slog.String("user_id", partner.UserID), slog.String("partner_slug", partner.Slug),
 			slog.String("reason", "its endpoint answered 410 Gone"))

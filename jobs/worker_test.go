@@ -1,8 +1,10 @@
 package jobs_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"testing"
@@ -307,16 +309,46 @@ func TestWorkEndsWithoutAPost(t *testing.T) {
 	}
 }
 
-func TestWorkWithAKeyThatDoesNotFit(t *testing.T) {
+// A delivery whose partner's key is not at hand waits for a worker that has it.
+func TestWorkWithoutTheKey(t *testing.T) {
 	t.Parallel()
 	b := setupWork(t)
 	e := newEndpoint(t, status(http.StatusOK))
 	b.partner(t, user, "acme", e.URL, "*")
 	delivery := b.enqueue(t, completed("e1"))[0]
+	var keyID string
+	require.NoError(t, b.pool.QueryRow(t.Context(), `select secret_key_id from partner_webhooks`).Scan(&keyID))
+	var logged bytes.Buffer
+	b.logger = slog.New(slog.NewTextHandler(&logged, nil))
 
-	job, err := b.work(t, newStore(t, b.pool), delivery, 1)
-	require.ErrorContains(t, err, "the encryption key can't open")
-	require.Equal(t, rivertype.JobStateRetryable, job.State, "another worker may have the right key")
+	job, err := b.work(t, newStore(t, b.pool), delivery, 3)
+	require.NoError(t, err)
+	require.Equal(t, rivertype.JobStateScheduled, job.State)
+	require.WithinRange(t, job.ScheduledAt, time.Now(), time.Now().Add(15*time.Minute))
+	require.Equal(t, 2, job.Attempt, "no try is used")
+	require.Empty(t, job.Errors)
+	require.Empty(t, e.received())
+	require.Empty(t, b.attempts(t, delivery))
+	require.Contains(t, logged.String(), `msg="delivery put off"`)
+	require.Contains(t, logged.String(), "sealed with key "+keyID)
+
+	job, err = b.work(t, b.store, delivery, 3)
+	require.NoError(t, err)
+	require.Equal(t, rivertype.JobStateCompleted, job.State)
+	require.Len(t, e.received(), 1)
+}
+
+func TestWorkWithDamagedSecrets(t *testing.T) {
+	t.Parallel()
+	b := setupWork(t)
+	e := newEndpoint(t, status(http.StatusOK))
+	b.partner(t, user, "acme", e.URL, "*")
+	delivery := b.enqueue(t, completed("e1"))[0]
+	b.exec(t, `update partner_webhooks set secret_ciphertext = secret_ciphertext || '\x00'`)
+
+	job, err := b.work(t, b.store, delivery, 1)
+	require.ErrorContains(t, err, "this partner's secrets are damaged")
+	require.Equal(t, rivertype.JobStateRetryable, job.State)
 	require.Empty(t, e.received())
 	attempts := b.attempts(t, delivery)
 	require.Equal(t, jobs.OutcomeFailed, attempts[0].Outcome)
@@ -412,4 +444,21 @@ func TestDeliveryArgsHoldNothingSecret(t *testing.T) {
 	require.NoError(t, json.Unmarshal(encoded, &members))
 	require.Len(t, members, 6)
 	require.Equal(t, "webhook_delivery", jobs.DeliveryArgs{}.Kind())
+}
+
+// A job that something else made may have a trigger of its own in its metadata.
+func TestWorkOfUnknownTrigger(t *testing.T) {
+	t.Parallel()
+	b := setupWork(t)
+	endpoint := newEndpoint(t, status(http.StatusNoContent))
+	b.partner(t, user, "acme", endpoint.URL, "*")
+	delivery := b.enqueue(t, completed("e1"))[0]
+	_, err := b.pool.Exec(t.Context(), `update river_job set metadata = '{"trigger": "by hand"}' where id = $1`, delivery.JobID)
+	require.NoError(t, err)
+
+	job, err := b.work(t, b.store, delivery, 1)
+	require.NoError(t, err)
+	require.Equal(t, rivertype.JobStateCompleted, job.State)
+	require.Len(t, endpoint.received(), 1)
+	require.Equal(t, jobs.TriggerSchedule, b.attempts(t, delivery)[0].Trigger, "as SQL takes it")
 }

@@ -44,10 +44,16 @@ type Migration struct {
 // ErrBehind is what [Check] reports when the database lacks migrations.
 var ErrBehind = errors.New("the database schema is behind this program: run `webhook-worker migrate up`")
 
-// Up runs every migration that the database lacks. Any number of processes may call it at once: one
-// migrates, the others wait for it.
+// Up runs every migration that the database lacks, and grants the roles what they need. Any number of processes may call it at
+// once: one migrates, the others wait for it. It refuses, and changes nothing, where anybody may create objects in the schema.
 func Up(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger) error {
 	return locked(ctx, pool, func(conn *pgx.Conn) error {
+		if err := checkOwner(ctx, conn); err != nil {
+			return err
+		}
+		if err := checkSchema(ctx, conn); err != nil {
+			return err
+		}
 		river, err := newRiverMigrator(pool)
 		if err != nil {
 			return err
@@ -64,7 +70,10 @@ func Up(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		return describe(migrator.Migrate(ctx))
+		if err := describe(migrator.Migrate(ctx)); err != nil {
+			return err
+		}
+		return grant(ctx, conn)
 	})
 }
 
@@ -72,6 +81,9 @@ func Up(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger) error {
 // takes back all. River's tables stay, since an application may have jobs of its own in them.
 func Down(ctx context.Context, pool *pgxpool.Pool, steps int, logger *slog.Logger) error {
 	return locked(ctx, pool, func(conn *pgx.Conn) error {
+		if err := checkOwner(ctx, conn); err != nil {
+			return err
+		}
 		migrator, err := newMigrator(ctx, conn, logger)
 		if err != nil {
 			return err
@@ -121,7 +133,7 @@ func Status(ctx context.Context, pool *pgxpool.Pool) ([]Migration, error) {
 func Check(ctx context.Context, pool *pgxpool.Pool) error {
 	all, err := Status(ctx, pool)
 	if err != nil {
-		return err
+		return describeDenied(err)
 	}
 	missing := 0
 	for _, migration := range all {
@@ -132,7 +144,7 @@ func Check(ctx context.Context, pool *pgxpool.Pool) error {
 	if missing > 0 {
 		return fmt.Errorf("%d of %d migrations missing: %w", missing, len(all), ErrBehind)
 	}
-	return nil
+	return checkSight(ctx, pool)
 }
 
 // riverVersions are the migrations of River that ran. River's own look-up fails on one that this version of

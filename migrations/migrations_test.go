@@ -70,6 +70,10 @@ func objects(t *testing.T, pool *pgxpool.Pool) []string {
 		        union all
 		        select 'trigger ' || tgname from pg_trigger where not tgisinternal
 		        union all
+		        select 'policy ' || polrelid::regclass || ' ' || polname from pg_policy
+		        union all
+		        select 'row security ' || oid::regclass from pg_class where relnamespace = current_schema()::regnamespace and relrowsecurity
+		        union all
 		        select 'constraint ' || conrelid::regclass || ' ' || conname from pg_constraint where connamespace = current_schema()::regnamespace) o`).Scan(&list))
 	return list
 }

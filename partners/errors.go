@@ -58,11 +58,14 @@ func classify(caller context.Context, err error, timeout time.Duration) (ErrorKi
 		netErr net.Error
 		opErr  *net.OpError
 	)
+	proxyErr, ofProxy := proxyFailure(err)
 	switch {
 	case errors.Is(err, errBlocked):
 		return KindBlocked, errBlocked
 	case errors.Is(caller.Err(), context.Canceled):
 		return KindShutdown, fmt.Errorf("stopped before the answer: %w", context.Canceled)
+	case ofProxy:
+		return KindInternal, proxyErr
 	case errors.As(err, &dnsErr):
 		return KindDNS, lookupError(dnsErr)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -114,7 +114,7 @@ func TestErrorKinds(t *testing.T) {
 
 	standard := func(*SenderConfig) {}
 	short := withTimeout(300 * time.Millisecond)
-	guarded := func(cfg *SenderConfig) { cfg.Guard = NewGuard(nil, allPorts) }
+	guarded := func(cfg *SenderConfig) { cfg.Guard = NewGuard(&GuardConfig{AllowPorts: allPorts}) }
 
 	for _, tt := range []struct {
 		name   string
@@ -140,6 +140,8 @@ func TestErrorKinds(t *testing.T) {
 		{"loopback without allowance", uncalled.URL, guarded, KindBlocked, "this address may not be called"},
 		{"name of a loopback address", strings.Replace(uncalled.URL, "127.0.0.1", "localhost", 1), guarded, KindBlocked, "this address may not be called"},
 		{"garbage", listen(t, "220 mail.example.com ESMTP\r\n\r\n", false), standard, KindProtocol, "malformed HTTP"},
+		{"a status that is none", listen(t, "HTTP/1.1 000 Hello\r\n\r\n", false), standard, KindProtocol, `status "000 Hello" is not HTTP`},
+		{"a status of two digits", listen(t, "HTTP/1.1 +12 Hello\r\n\r\n", false), standard, KindProtocol, "is not HTTP"},
 		{"endless header", listen(t, "HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 2*maxHeaderBytes)+"\r\n\r\n", false), standard, KindProtocol, "exceeded"},
 		{"URL that cannot be read", "http://%zz", standard, KindInternal, "making the request"},
 	} {
@@ -155,7 +157,7 @@ func TestErrorKinds(t *testing.T) {
 func TestBlockedSaysNothingMore(t *testing.T) {
 	t.Parallel()
 
-	sender := newSender(t, func(cfg *SenderConfig) { cfg.Guard = NewGuard(nil, allPorts) })
+	sender := newSender(t, func(cfg *SenderConfig) { cfg.Guard = NewGuard(&GuardConfig{AllowPorts: allPorts}) })
 	for _, url := range []string{"http://127.0.0.1:1/", "http://localhost:1/", "http://[::1]:1/", "http://[::ffff:127.0.0.1]:1/"} {
 		response := sender.Send(t.Context(), newRequest(url))
 		require.EqualError(t, response.Err, "this address may not be called", url)

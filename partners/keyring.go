@@ -5,9 +5,9 @@ import (
 	"crypto/cipher"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"time"
+	"maps"
+	"slices"
 
 	"github.com/google/uuid"
 )
@@ -18,31 +18,47 @@ const KeySize = 32
 // keyIDBytes of a key's SHA-256 tell keys apart without giving anything away.
 const keyIDBytes = 8
 
-// Keyring seals and opens partners' secrets with AES-256-GCM.
+// Keyring seals partners' secrets with one key, the current one, and opens what that key or an older one
+// sealed, with AES-256-GCM.
 type Keyring struct {
-	id   string
-	aead cipher.AEAD
+	current string                 // id of the key that seals
+	aeads   map[string]cipher.AEAD // by key id
 }
 
-// NewKeyring makes a Keyring of a key of [KeySize] random bytes.
-func NewKeyring(key []byte) (*Keyring, error) {
-	if len(key) != KeySize {
-		return nil, fmt.Errorf("an encryption key has %d bytes, not %d", KeySize, len(key))
+// NewKeyring makes a Keyring of the current key and of older ones, each of [KeySize] random bytes. A key that
+// is given twice counts once.
+func NewKeyring(current []byte, old ...[]byte) (*Keyring, error) {
+	keyring := &Keyring{current: keyID(current), aeads: map[string]cipher.AEAD{}}
+	for _, key := range append([][]byte{current}, old...) {
+		if len(key) != KeySize {
+			return nil, fmt.Errorf("an encryption key has %d bytes, not %d", KeySize, len(key))
+		}
+		block, err := aes.NewCipher(key)
+		if err != nil {
+			return nil, fmt.Errorf("preparing AES: %w", err)
+		}
+		aead, err := cipher.NewGCMWithRandomNonce(block)
+		if err != nil {
+			return nil, fmt.Errorf("preparing GCM: %w", err)
+		}
+		keyring.aeads[keyID(key)] = aead
 	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("preparing AES: %w", err)
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		return nil, fmt.Errorf("preparing GCM: %w", err)
-	}
+	return keyring, nil
+}
+
+// keyID tells a key from others, and gives nothing away.
+func keyID(key []byte) string {
 	sum := sha256.Sum256(key)
-	return &Keyring{id: hex.EncodeToString(sum[:keyIDBytes]), aead: aead}, nil
+	return hex.EncodeToString(sum[:keyIDBytes])
 }
 
-// ID tells the key from others, as partner_webhooks.secret_key_id does, and gives nothing away.
-func (k *Keyring) ID() string { return k.id }
+// CurrentID is the id of the key that seals, as partner_webhooks.secret_key_id has it.
+func (k *Keyring) CurrentID() string { return k.current }
+
+// IDs are the ids of all keys, sorted.
+func (k *Keyring) IDs() []string { return slices.Sorted(maps.Keys(k.aeads)) }
+
+func (k *Keyring) has(id string) bool { return k.aeads[id] != nil }
 
 // sealed is a partner's secrets as the database holds them.
 type sealed struct {
@@ -50,47 +66,50 @@ type sealed struct {
 	ciphertext []byte
 }
 
-// ValidSecret is a secret that signs, for ever or until a rotation's overlap ends.
-type ValidSecret struct {
-	Secret    Secret
-	ExpiresAt *time.Time // nil: it does not end
-}
-
-// storedSecret is a ValidSecret in the sealed document, the one place where a secret is written out.
-type storedSecret struct {
-	Secret    string     `json:"secret"`
-	ExpiresAt *time.Time `json:"expires_at,omitempty"`
-}
-
-// seal binds the secrets to the partner's id, so that a row's ciphertext is worth nothing in another row.
-func (k *Keyring) seal(partnerID uuid.UUID, secrets []ValidSecret) (sealed, error) {
-	document := make([]storedSecret, len(secrets))
-	for i, secret := range secrets {
-		document[i] = storedSecret{Secret: secret.Secret.Reveal(), ExpiresAt: secret.ExpiresAt}
-	}
-	plaintext, err := json.Marshal(document) //nolint:gosec // this is what gets sealed
+// seal binds the document to the partner's id, so that a row's ciphertext is worth nothing in another row.
+func (k *Keyring) seal(partnerID uuid.UUID, secrets *document) (sealed, error) {
+	plaintext, err := secrets.encode()
 	if err != nil {
-		return sealed{}, fmt.Errorf("encoding secrets: %w", err)
+		return sealed{}, err
 	}
-	return sealed{keyID: k.id, ciphertext: k.aead.Seal(nil, nil, plaintext, additionalData(partnerID))}, nil //nolint:gosec // the AEAD draws its own nonces
+	return k.encrypt(partnerID, plaintext), nil
 }
 
-// open reverses seal. Its error is [ErrWrongKey] whatever the reason: another key, another partner's
-// ciphertext, or a changed one.
-func (k *Keyring) open(partnerID uuid.UUID, box sealed) ([]ValidSecret, error) {
-	plaintext, err := k.aead.Open(nil, nil, box.ciphertext, additionalData(partnerID))
+// open reverses seal. Its errors are those of decrypt.
+func (k *Keyring) open(partnerID uuid.UUID, box sealed) (*document, error) {
+	plaintext, err := k.decrypt(partnerID, box)
 	if err != nil {
+		return nil, err
+	}
+	return decodeDocument(plaintext)
+}
+
+// reseal gives what an older key sealed to the current one. Its errors are those of decrypt.
+func (k *Keyring) reseal(partnerID uuid.UUID, box sealed) (sealed, error) {
+	plaintext, err := k.decrypt(partnerID, box)
+	if err != nil {
+		return sealed{}, err
+	}
+	return k.encrypt(partnerID, plaintext), nil
+}
+
+func (k *Keyring) encrypt(partnerID uuid.UUID, plaintext []byte) sealed {
+	ciphertext := k.aeads[k.current].Seal(nil, nil, plaintext, additionalData(partnerID)) //nolint:gosec // the AEAD draws its own nonces
+	return sealed{keyID: k.current, ciphertext: ciphertext}
+}
+
+// decrypt opens with the key that the box names. Its error is [ErrWrongKey] if the keyring has no such key, and
+// [ErrDamaged] if the key does not fit: the ciphertext was changed, or is another partner's.
+func (k *Keyring) decrypt(partnerID uuid.UUID, box sealed) ([]byte, error) {
+	aead, known := k.aeads[box.keyID]
+	if !known {
 		return nil, fmt.Errorf("opening secrets sealed with key %s: %w", box.keyID, ErrWrongKey)
 	}
-	var document []storedSecret
-	if err := json.Unmarshal(plaintext, &document); err != nil {
-		return nil, fmt.Errorf("decoding secrets: %w", err)
+	plaintext, err := aead.Open(nil, nil, box.ciphertext, additionalData(partnerID))
+	if err != nil {
+		return nil, fmt.Errorf("opening secrets sealed with key %s: %w", box.keyID, ErrDamaged)
 	}
-	secrets := make([]ValidSecret, len(document))
-	for i, stored := range document {
-		secrets[i] = ValidSecret{Secret: Secret(stored.Secret), ExpiresAt: stored.ExpiresAt}
-	}
-	return secrets, nil
+	return plaintext, nil
 }
 
 func additionalData(partnerID uuid.UUID) []byte {

@@ -16,6 +16,8 @@ func TestNewKeyringRefusesOtherLengths(t *testing.T) {
 	for _, size := range []int{0, 16, 24, 31, 33, 64} {
 		_, err := NewKeyring(make([]byte, size))
 		require.ErrorContains(t, err, "has 32 bytes")
+		_, err = NewKeyring(make([]byte, KeySize), make([]byte, size))
+		require.ErrorContains(t, err, "has 32 bytes")
 	}
 }
 
@@ -24,34 +26,66 @@ func TestKeyringSealsAndOpens(t *testing.T) {
 
 	keyring, id := testKeyring(t, 1), uuid.New()
 	end := time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.UTC)
-	for _, secrets := range [][]ValidSecret{
-		{},
-		{{Secret: "a raw secret with ü, 😀, <&>, \u2028, \x00 and \"quotes\""}},
-		{{Secret: GenerateSecret()}, {Secret: GenerateSecret(), ExpiresAt: &end}},
+	for _, sealing := range []*document{
+		{secrets: []ValidSecret{}, headers: map[string]Secret{}},
+		{secrets: []ValidSecret{{Secret: "a raw secret with ü, 😀, <&>, \u2028, \x00 and \"quotes\""}}, headers: map[string]Secret{}},
+		{
+			secrets: []ValidSecret{{Secret: GenerateSecret()}, {Secret: GenerateSecret(), ExpiresAt: &end}},
+			headers: map[string]Secret{"Authorization": `Bearer "<&>\`, "X-Api-Key": "a key to a gateway"},
+		},
 	} {
-		box, err := keyring.seal(id, secrets)
+		box, err := keyring.seal(id, sealing)
 		require.NoError(t, err)
 		opened, err := keyring.open(id, box)
 		require.NoError(t, err)
-		require.Equal(t, secrets, opened)
-		for _, secret := range secrets {
+		require.Equal(t, sealing, opened)
+		for _, secret := range sealing.secrets {
 			require.NotContains(t, string(box.ciphertext), secret.Secret.Reveal())
 		}
 
-		again, err := keyring.seal(id, secrets)
+		again, err := keyring.seal(id, sealing)
 		require.NoError(t, err)
 		require.NotEqual(t, box.ciphertext, again.ciphertext, "each sealing has its own nonce")
 	}
+}
+
+// Rows keep the form that they were written in until they are written again.
+func TestKeyringOpensWhatWasSealedBeforeHeaders(t *testing.T) {
+	t.Parallel()
+
+	ciphertext, err := base64.StdEncoding.DecodeString("uBUTdxM9gfmCg+72JGZVti97/t2O32uf1lsO0R6HXZTx68tZT1eH4FEDKUG6WegojIk2X0qZ" +
+		"FronuyJ3D10FKX+eU5NaSLieI+hVLkpPvv6lhReAPQks+tcpH21TohffcKuIf+8iBljycDVtlLcOyIuY43KhipJSqkXggf/WBuDcAP4jmMqv326DkSwVzQHVXUOQoX3djsFm")
+	require.NoError(t, err)
+	keyring, id := testKeyring(t, 1), uuid.MustParse("5f0c6f0e-8b0a-4a55-9d0f-000000000001")
+	end := time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.UTC)
+	want := &document{
+		secrets: []ValidSecret{{Secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}, {Secret: "a raw secret", ExpiresAt: &end}},
+		headers: map[string]Secret{},
+	}
+	opened, err := keyring.open(id, sealed{keyID: keyring.CurrentID(), ciphertext: ciphertext})
+	require.NoError(t, err)
+	require.Equal(t, want, opened)
+
+	// A rotation and a change of headers begin with such a row, and write the new form.
+	bundle := setup(t)
+	partner, _ := bundle.add(t, "anna", acme())
+	_, err = bundle.pool.Exec(t.Context(), `update partner_webhooks set id = $1, secret_ciphertext = $2 where id = $3`, id, ciphertext, partner.ID)
+	require.NoError(t, err)
+	_, err = bundle.store.Update(t.Context(), "anna", "acme-corp", &Changes{Headers: Headers{Secret: map[string]Secret{"X-Api-Key": "key"}}})
+	require.NoError(t, err)
+	rotated := bundle.rotate(t, "", time.Hour)
+	requireSigns(t, bundle, bundle.get(t), rotated, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+	requireHeaders(t, bundle, bundle.get(t), Headers{Secret: map[string]Secret{"X-Api-Key": "key"}})
 }
 
 func TestKeyID(t *testing.T) {
 	t.Parallel()
 
 	// It is in databases, so it must never change: the first 8 bytes of sha256(key).
-	require.Equal(t, "72cd6e8422c407fb", testKeyring(t, 1).id)
-	require.NotEqual(t, testKeyring(t, 1).id, testKeyring(t, 2).id)
+	require.Equal(t, "72cd6e8422c407fb", testKeyring(t, 1).CurrentID())
+	require.NotEqual(t, testKeyring(t, 1).CurrentID(), testKeyring(t, 2).CurrentID())
 
-	box, err := testKeyring(t, 1).seal(uuid.New(), nil)
+	box, err := testKeyring(t, 1).seal(uuid.New(), &document{})
 	require.NoError(t, err)
 	require.Equal(t, "72cd6e8422c407fb", box.keyID)
 }
@@ -61,13 +95,13 @@ func TestKeyringRefuses(t *testing.T) {
 
 	keyring, id := testKeyring(t, 1), uuid.New()
 	secret := GenerateSecret()
-	box, err := keyring.seal(id, []ValidSecret{{Secret: secret}})
+	box, err := keyring.seal(id, &document{secrets: []ValidSecret{{Secret: secret}}})
 	require.NoError(t, err)
-	requireWrong := func(t *testing.T, keyring *Keyring, id uuid.UUID, ciphertext []byte) {
+	requireRefused := func(t *testing.T, want error, keyring *Keyring, id uuid.UUID, ciphertext []byte) {
 		t.Helper()
 
 		opened, err := keyring.open(id, sealed{keyID: box.keyID, ciphertext: ciphertext})
-		require.ErrorIs(t, err, ErrWrongKey)
+		require.ErrorIs(t, err, want)
 		require.ErrorContains(t, err, box.keyID)
 		require.Nil(t, opened)
 		require.NotContains(t, err.Error(), secret.Reveal())
@@ -75,29 +109,60 @@ func TestKeyringRefuses(t *testing.T) {
 
 	t.Run("another partner", func(t *testing.T) {
 		t.Parallel()
-		requireWrong(t, keyring, uuid.New(), box.ciphertext)
-		requireWrong(t, keyring, uuid.Nil, box.ciphertext)
+		requireRefused(t, ErrDamaged, keyring, uuid.New(), box.ciphertext)
+		requireRefused(t, ErrDamaged, keyring, uuid.Nil, box.ciphertext)
 	})
 	t.Run("another key", func(t *testing.T) {
 		t.Parallel()
-		requireWrong(t, testKeyring(t, 2), id, box.ciphertext)
+		requireRefused(t, ErrWrongKey, testKeyring(t, 2), id, box.ciphertext)
+		requireRefused(t, ErrWrongKey, testKeyring(t, 2, 3), id, box.ciphertext)
 	})
 	t.Run("any flipped bit", func(t *testing.T) {
 		t.Parallel()
 		for bit := range len(box.ciphertext) * 8 {
 			changed := bytes.Clone(box.ciphertext)
 			changed[bit/8] ^= 1 << (bit % 8)
-			requireWrong(t, keyring, id, changed)
+			requireRefused(t, ErrDamaged, keyring, id, changed)
 		}
 	})
 	t.Run("any other length", func(t *testing.T) {
 		t.Parallel()
 		for length := range box.ciphertext {
-			requireWrong(t, keyring, id, box.ciphertext[:length])
+			requireRefused(t, ErrDamaged, keyring, id, box.ciphertext[:length])
 		}
-		requireWrong(t, keyring, id, append(bytes.Clone(box.ciphertext), 0))
-		requireWrong(t, keyring, id, nil)
+		requireRefused(t, ErrDamaged, keyring, id, append(bytes.Clone(box.ciphertext), 0))
+		requireRefused(t, ErrDamaged, keyring, id, nil)
 	})
+}
+
+func TestKeyringWithOldKeys(t *testing.T) {
+	t.Parallel()
+
+	id := uuid.New()
+	secrets := &document{secrets: []ValidSecret{{Secret: GenerateSecret()}}, headers: map[string]Secret{"X-Api-Key": "a token"}}
+	before, err := testKeyring(t, 1).seal(id, secrets)
+	require.NoError(t, err)
+	keyring := testKeyring(t, 2, 3, 1, 1, 2) // one twice, and the current one among them
+	require.Equal(t, testKeyring(t, 2).CurrentID(), keyring.CurrentID())
+	require.Len(t, keyring.IDs(), 3)
+
+	opened, err := keyring.open(id, before)
+	require.NoError(t, err)
+	require.Equal(t, secrets, opened)
+
+	after, err := keyring.reseal(id, before)
+	require.NoError(t, err)
+	require.Equal(t, keyring.CurrentID(), after.keyID)
+	opened, err = testKeyring(t, 2).open(id, after)
+	require.NoError(t, err)
+	require.Equal(t, secrets, opened)
+	_, err = testKeyring(t, 1).open(id, after)
+	require.ErrorIs(t, err, ErrWrongKey)
+
+	_, err = keyring.reseal(uuid.New(), before)
+	require.ErrorIs(t, err, ErrDamaged)
+	_, err = testKeyring(t, 2).reseal(id, before)
+	require.ErrorIs(t, err, ErrWrongKey)
 }
 
 // What the database holds is worth nothing without the key.

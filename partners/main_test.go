@@ -1,6 +1,7 @@
 package partners
 
 import (
+	"bytes"
 	"encoding/json"
 	"testing"
 
@@ -39,15 +40,15 @@ func (b *testBundle) add(t *testing.T, userID string, params *Params) (*Partner,
 	return partner, secret
 }
 
-// testKeyring makes a keyring whose key is the given byte, over and over.
-func testKeyring(t *testing.T, fill byte) *Keyring {
+// testKeyring makes a keyring each of whose keys is a byte, over and over.
+func testKeyring(t *testing.T, fill byte, old ...byte) *Keyring {
 	t.Helper()
 
-	key := make([]byte, KeySize)
-	for i := range key {
-		key[i] = fill
+	var keys [][]byte
+	for _, fill := range old {
+		keys = append(keys, bytes.Repeat([]byte{fill}, KeySize))
 	}
-	keyring, err := NewKeyring(key)
+	keyring, err := NewKeyring(bytes.Repeat([]byte{fill}, KeySize), keys...)
 	require.NoError(t, err)
 	return keyring
 }

@@ -1,7 +1,6 @@
 package partners
 
 import (
-	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -115,56 +114,4 @@ func TestRenderBodyDoesNotWriteBehindThePayload(t *testing.T) {
 	want := `{"a":1,"brand":"AcmeVoice"}`
 	require.Equal(t, want, string(body))
 	require.Equal(t, `{"a":1}-----------------------------`, string(buffer))
-}
-
-func FuzzRenderBody(f *testing.F) {
-	f.Add(`{"zebra":1,"alpha":2.50,"big":12345678901234567890}`, `{"brand":"AcmeVoice"}`)
-	f.Add(`{}`, `{"a":1}`)
-	f.Add("\n{ \"a\" : [ 1 , {} ] , \"a\" : \"}\" }\n", `{"\u0061":1,"b":"\"}"}`)
-	f.Add(`{"\ud800\u0061":1,"😀":2}`, `{"\ud83d\ude00":1,"\ud800b":2,"":{}}`)
-	f.Fuzz(func(t *testing.T, payload, fields string) {
-		if validateObject([]byte(payload)) != nil || validateObject([]byte(fields)) != nil {
-			return
-		}
-		body := RenderBody(json.RawMessage(payload), json.RawMessage(fields))
-		require.NoError(t, validateObject(body))
-
-		want := members(t, payload)
-		taken := map[string]bool{}
-		for _, member := range want {
-			taken[member.name] = true
-		}
-		for _, member := range members(t, fields) {
-			if !taken[member.name] {
-				want = append(want, member)
-			}
-		}
-		require.Equal(t, want, members(t, string(body)))
-		if len(want) == len(members(t, payload)) {
-			require.Equal(t, payload, string(body))
-		}
-	})
-}
-
-// member is a name and its value as written, and the name decoded.
-type member struct{ name, rawName, rawValue string }
-
-// members reads an object with the standard library, which is slower than RenderBody's reader.
-func members(t *testing.T, object string) []member {
-	t.Helper()
-
-	decoder := json.NewDecoder(strings.NewReader(object))
-	_, err := decoder.Token()
-	require.NoError(t, err)
-	var list []member
-	for decoder.More() {
-		start := decoder.InputOffset()
-		name, err := decoder.Token()
-		require.NoError(t, err)
-		rawName := bytes.TrimLeft([]byte(object[start:decoder.InputOffset()]), ", \t\r\n")
-		var value json.RawMessage
-		require.NoError(t, decoder.Decode(&value))
-		list = append(list, member{name: name.(string), rawName: string(rawName), rawValue: string(value)})
-	}
-	return list
 }

@@ -13,15 +13,15 @@ import (
 // keptHeader is how much of a header's value is kept, in bytes.
 const keptHeader = 256
 
-// usefulHeaders picks the headers that help in finding a fault.
-func usefulHeaders(header http.Header) map[string]string {
+// usefulHeaders picks the headers that help in finding a fault, without the secret ones of the request.
+func usefulHeaders(header http.Header, request Headers) map[string]string {
 	kept := map[string]string{}
 	for _, name := range []string{
 		"cf-ray", "content-length", "content-type", "date", "location", "request-id", "retry-after",
 		"server", "traceparent", "via", "x-amzn-requestid", "x-correlation-id", "x-request-id",
 	} {
 		if value := header.Get(name); value != "" {
-			kept[name] = SafeText([]byte(value), keptHeader)
+			kept[name] = SafeText(request.hide([]byte(value), keptHeader), keptHeader)
 		}
 	}
 	return kept
@@ -52,7 +52,7 @@ func SafeText(foreign []byte, limit int) string {
 // ParseRetryAfter reads a Retry-After header (RFC 9110, section 10.2.3), in seconds or as a date; 0 if it
 // asks for nothing or can't be read.
 func ParseRetryAfter(value string, now time.Time) time.Duration {
-	value = strings.TrimSpace(value)
+	value = strings.Trim(value, " \t")
 	if strings.Trim(value, "0123456789") == "" && value != "" {
 		seconds, err := strconv.ParseInt(value, 10, 64)
 		if err != nil || seconds > int64(math.MaxInt64/time.Second) {
@@ -60,9 +60,29 @@ func ParseRetryAfter(value string, now time.Time) time.Duration {
 		}
 		return time.Duration(seconds) * time.Second
 	}
-	at, err := http.ParseTime(value)
+	at, err := parseDate(value, now)
 	if err != nil {
 		return 0
 	}
 	return max(at.Sub(now), 0)
+}
+
+// parseDate reads an HTTP date (RFC 9110, section 5.6.7). Unlike [http.ParseTime] it takes no zone but GMT, and
+// a year of two digits for the last one that is not more than 50 years ahead.
+func parseDate(value string, now time.Time) (time.Time, error) {
+	const rfc850 = "Monday, 02-Jan-06 15:04:05 GMT"
+	if at, err := time.Parse(rfc850, value); err == nil {
+		latest := now.AddDate(50, 0, 0)
+		for !at.AddDate(100, 0, 0).After(latest) {
+			at = at.AddDate(100, 0, 0)
+		}
+		for at.After(latest) {
+			at = at.AddDate(-100, 0, 0)
+		}
+		return at, nil
+	}
+	if at, err := time.Parse(http.TimeFormat, value); err == nil {
+		return at, nil
+	}
+	return time.Parse(time.ANSIC, value)
 }

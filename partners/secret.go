@@ -11,7 +11,6 @@ import (
 )
 
 const (
-	secretPrefix      = "whsec_"
 	generatedKeyBytes = 32
 	minSecretBytes    = 8
 	maxSecretBytes    = 128
@@ -20,21 +19,29 @@ const (
 	weakSecretBytes = 24
 )
 
-// Secret is a signing secret: "whsec_" and base64, or any other text, whose bytes are the key then.
-// However it is printed it shows as [redacted]; [Secret.Reveal] gives the text.
+// Secret is text that must not show: however it is printed it is [redacted], and [Secret.Reveal] gives the
+// text. It is a header's value, or a signing secret: "whsec_" and base64, "whsk_" and the base64 of an ed25519
+// private key, or any other text, whose bytes are the key then.
 type Secret string
 
-// GenerateSecret makes a secret of 32 random bytes.
+// GenerateSecret makes a secret of 32 random bytes, for [SchemeV1].
 func GenerateSecret() Secret {
 	key := make([]byte, generatedKeyBytes)
 	_, _ = rand.Read(key) // never fails
 	return Secret(secretPrefix + base64.StdEncoding.EncodeToString(key))
 }
 
-// Validate refuses secrets whose key is shorter than 8 bytes or longer than 128.
+// Validate refuses signing secrets whose key is shorter than 8 bytes or longer than 128, and private keys that
+// are none.
 func (s Secret) Validate() error {
+	if s.Scheme() == SchemeV1a {
+		_, err := s.privateKey()
+		return err
+	}
 	key, err := s.key()
 	switch {
+	case strings.HasPrefix(string(s), publicKeyPrefix):
+		return invalid("secret", "", `that begins with "whpk_" is a public key, which can't sign: give the private key, "whsk_"`)
 	case err != nil:
 		return invalid("secret", "", `that begins with "whsec_" must go on in base64`)
 	case len(key) < minSecretBytes || len(key) > maxSecretBytes:
@@ -47,6 +54,9 @@ func (s Secret) Validate() error {
 
 // Weak says whether the key is shorter than the 24 bytes that Standard Webhooks asks for.
 func (s Secret) Weak() bool {
+	if s.Scheme() == SchemeV1a {
+		return false
+	}
 	key, err := s.key()
 	return err == nil && len(key) < weakSecretBytes
 }
@@ -70,7 +80,7 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 // MarshalText is for JSON.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// key is the HMAC key.
+// key is the HMAC key of a secret of [SchemeV1].
 func (s Secret) key() ([]byte, error) {
 	encoded, ok := strings.CutPrefix(string(s), secretPrefix)
 	if !ok {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -18,12 +19,18 @@ func whsec(keyBytes int) Secret {
 	return Secret("whsec_" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, keyBytes)))
 }
 
+// otherHalf is a private key with the public key of another seed.
+func otherHalf(private Secret) Secret {
+	key, _ := private.privateKey()
+	return Secret("whsk_" + base64.StdEncoding.EncodeToString(append(key[:32:32], bytes.Repeat([]byte{7}, 32)...)))
+}
+
 func TestSecretValidate(t *testing.T) {
 	t.Parallel()
 
 	for _, accepted := range []Secret{
 		"12345678", "hunter2 with spaces", "grüße-aus-köln", Secret(strings.Repeat("x", 128)), "WHSEC_not-base64!", "a\x00b\nc\td=e",
-		whsec(8), whsec(9), whsec(10), whsec(24), whsec(128),
+		whsec(8), whsec(9), whsec(10), whsec(24), whsec(128), knownPrivate, SchemeV1a.GenerateSecret(), "WHSK_not-base64!",
 	} {
 		require.NoError(t, accepted.Validate(), accepted.Reveal())
 	}
@@ -39,11 +46,16 @@ func TestSecretValidate(t *testing.T) {
 		"whsec_not-base64-not-base64":      "must go on in base64",
 		"whsec_MTIzNDU2Nzg":                "must go on in base64", // no padding
 		"whsec_____////____////":           "must go on in base64", // both alphabets
+		"whsk_":                            "must have 64 bytes, a seed and its public key, and has 0",
+		"whsk_not-base64-not-base64":       `that begins with "whsk_" must go on in base64`,
+		knownPrivate[:len("whsk_")+44]:     "must have 64 bytes, a seed and its public key, and has 33",
+		otherHalf(knownPrivate):            "must end with the public key of its seed",
+		Secret(knownPublic):                "is a public key, which can't sign",
 		"\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8": "must be valid UTF-8",
 	} {
 		err := refused.Validate()
 		requireRefused(t, err, "secret", reason)
-		if refused != "" && refused != "whsec_" {
+		if len(refused) > len("whsec_") {
 			require.NotContains(t, err.Error(), refused.Reveal())
 		}
 	}
@@ -59,6 +71,7 @@ func TestSecretWeak(t *testing.T) {
 	require.False(t, whsec(24).Weak())
 	require.False(t, GenerateSecret().Weak())
 	require.False(t, Secret("whsec_!").Weak(), "it is no secret")
+	require.False(t, knownPrivate.Weak())
 }
 
 func TestGenerateSecret(t *testing.T) {
@@ -71,10 +84,44 @@ func TestGenerateSecret(t *testing.T) {
 		key, err := secret.key()
 		require.NoError(t, err)
 		require.Len(t, key, 32)
+		requireVerified(t, secret, "an-id", time.Now(), []byte(`{}`))
 		require.True(t, strings.HasPrefix(secret.Reveal(), "whsec_"))
 		seen[secret] = true
 	}
 	require.Len(t, seen, 100)
+}
+
+func TestSchemes(t *testing.T) {
+	t.Parallel()
+
+	seen := map[Secret]bool{}
+	for range 100 {
+		private := SchemeV1a.GenerateSecret()
+		require.NoError(t, private.Validate())
+		require.Equal(t, SchemeV1a, private.Scheme())
+		require.Regexp(t, `^whsk_[A-Za-z0-9+/]{86}==$`, private.Reveal())
+		require.Regexp(t, `^whpk_[A-Za-z0-9+/]{43}=$`, private.PublicKey())
+		key, err := ParsePublicKey(private.PublicKey())
+		require.NoError(t, err)
+		require.Len(t, key, 32)
+		seen[private] = true
+	}
+	require.Len(t, seen, 100)
+	require.Equal(t, SchemeV1, SchemeV1.GenerateSecret().Scheme())
+	for _, other := range []Secret{GenerateSecret(), "a raw secret", "whsk_leaky!", ""} {
+		require.Empty(t, other.PublicKey())
+	}
+
+	var scheme Scheme
+	require.NoError(t, scheme.UnmarshalText([]byte("v1a")))
+	require.Equal(t, SchemeV1a, scheme)
+	for _, refused := range []string{"", "v2", "V1a", "ed25519"} {
+		require.ErrorContains(t, scheme.UnmarshalText([]byte(refused)), "must be v1 (HMAC-SHA256) or v1a (ed25519)")
+	}
+	for _, refused := range []string{"", "whpk_", "whpk_!", knownPublic + "A", knownPublic[5:], knownPrivate.Reveal(), "whpk_" + knownPrivate.Reveal()[5:]} {
+		_, err := ParsePublicKey(refused)
+		requireRefused(t, err, "public_key", "32 bytes")
+	}
 }
 
 func TestSecretDoesNotShow(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -20,6 +21,9 @@ const (
 	keptBody = 16 << 10
 	// maxHeaderBytes bounds an answer's header.
 	maxHeaderBytes = 64 << 10
+
+	// minStatus is the least status of HTTP. The transport takes any three characters that are a number.
+	minStatus = 100
 
 	connectTimeout      = 10 * time.Second
 	tlsHandshakeTimeout = 10 * time.Second
@@ -37,7 +41,8 @@ const (
 
 // SenderConfig is what a Sender needs.
 type SenderConfig struct {
-	Guard     *Guard
+	Guard     *Guard        // what may be called; nil: public addresses on the usual ports
+	Proxy     *url.URL      // where requests go out, by [ParseProxyURL]; nil: straight to the partners
 	Timeout   time.Duration // for one request, to the end of the answer's body
 	MaxIdle   int           // connections kept open in all; as many as deliveries run at once
 	UserAgent string
@@ -48,15 +53,27 @@ type SenderConfig struct {
 type Sender struct {
 	client    *http.Client
 	transport *http.Transport
+	guard     *Guard
+	proxied   bool
 	timeout   time.Duration
 	userAgent string
 }
 
 // NewSender makes a Sender. Call [Sender.Close] when it is done.
 func NewSender(cfg *SenderConfig) *Sender {
-	dialer := &net.Dialer{Timeout: connectTimeout, Control: cfg.Guard.Control}
+	guard := cfg.Guard
+	if guard == nil {
+		guard = NewGuard(&GuardConfig{})
+	}
+	dialer := &net.Dialer{Timeout: connectTimeout, Control: guard.Control}
+	if cfg.Proxy != nil {
+		// The proxy is the operator's own, wherever it is. If it does not answer that shall show as such, and
+		// so before the request's time is over.
+		dialer = &net.Dialer{Timeout: min(connectTimeout, cfg.Timeout/2)}
+	}
 	transport := &http.Transport{
-		Proxy:                  nil, // never from the environment: a proxy would see every delivery
+		Proxy:                  func(*http.Request) (*url.URL, error) { return cfg.Proxy, nil }, // never from the environment
+		OnProxyConnectResponse: checkConnect,
 		DialContext:            dialer.DialContext,
 		TLSClientConfig:        &tls.Config{RootCAs: cfg.RootCAs, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    tlsHandshakeTimeout,
@@ -68,12 +85,19 @@ func NewSender(cfg *SenderConfig) *Sender {
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		DisableCompression:     true, // a compressed answer could unpack to any size
 	}
+	if cfg.Proxy != nil && cfg.Proxy.Scheme == "https" {
+		// The transport's own handshake would offer HTTP/2, and speaks no HTTP/2 to proxies.
+		secure := &tls.Dialer{NetDialer: dialer, Config: &tls.Config{RootCAs: cfg.RootCAs, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}}
+		transport.DialTLSContext = secure.DialContext
+	}
 	return &Sender{
 		client: &http.Client{
 			Transport:     transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		transport: transport,
+		guard:     guard,
+		proxied:   cfg.Proxy != nil,
 		timeout:   cfg.Timeout,
 		userAgent: cfg.UserAgent,
 	}
@@ -89,6 +113,7 @@ type Request struct {
 	EventType string
 	Timestamp time.Time // webhook-timestamp: when this attempt is made
 	Body      []byte
+	Headers   Headers // beside ours, and never instead of them
 	Secrets   []Secret
 }
 
@@ -113,11 +138,15 @@ func (s *Sender) Send(ctx context.Context, request *Request) *Response {
 	response.Duration = time.Since(start)
 	if response.Err != nil {
 		response.Kind, response.Err = classify(ctx, response.Err, s.timeout)
+		response.Err = request.Headers.hideIn(response.Err)
 	}
 	return response
 }
 
 func (s *Sender) send(ctx context.Context, request *Request) *Response {
+	if err := request.Headers.validate(); err != nil {
+		return &Response{Err: &internalError{err}}
+	}
 	signature, err := Sign(request.Secrets, request.ID, request.Timestamp, request.Body)
 	if err != nil {
 		return &Response{Err: &internalError{err}}
@@ -134,6 +163,12 @@ func (s *Sender) send(ctx context.Context, request *Request) *Response {
 		return &Response{Err: err}
 	}
 	defer func() { _ = answer.Body.Close() }()
+	if s.proxied && answer.Request.URL.Scheme == "http" && answer.StatusCode == http.StatusProxyAuthRequired {
+		return &Response{Err: proxyAnswered(answer)} // to a request that it forwards; a tunnel's is judged by checkConnect
+	}
+	if answer.StatusCode < minStatus {
+		return &Response{Err: fmt.Errorf("the answer's status %q is not HTTP", answer.Status)}
+	}
 
 	// After a 101 the connection is no longer HTTP, and the deadline would not end reading from it.
 	readable := io.Reader(answer.Body)
@@ -146,17 +181,27 @@ func (s *Sender) send(ctx context.Context, request *Request) *Response {
 	body, _ := io.ReadAll(io.LimitReader(readable, readLimit))
 	return &Response{
 		Status:     answer.StatusCode,
-		Headers:    usefulHeaders(answer.Header),
-		Body:       SafeText(body, keptBody),
+		Headers:    usefulHeaders(answer.Header, request.Headers),
+		Body:       SafeText(request.Headers.hide(body, keptBody), keptBody),
 		RetryAfter: ParseRetryAfter(answer.Header.Get("Retry-After"), time.Now()),
 	}
 }
 
 // post makes the request. The caller closes the answer's body.
 func (s *Sender) post(ctx context.Context, request *Request, signature string) (*http.Response, error) {
+	var way *connectTunnel // nil: there is no proxy
+	if s.proxied {
+		ctx, way = withTunnel(ctx)
+	}
 	post, err := http.NewRequestWithContext(ctx, http.MethodPost, request.URL, bytes.NewReader(request.Body))
 	if err != nil {
 		return nil, &internalError{fmt.Errorf("making the request: %w", err)}
+	}
+	if s.guard.checkTarget(post.URL) != nil {
+		return nil, errBlocked
+	}
+	for name, value := range request.Headers.all() {
+		post.Header.Set(name, value)
 	}
 	post.Header.Set("Content-Type", "application/json")
 	post.Header.Set("User-Agent", s.userAgent)
@@ -164,5 +209,9 @@ func (s *Sender) post(ctx context.Context, request *Request, signature string) (
 	post.Header.Set("webhook-timestamp", strconv.FormatInt(request.Timestamp.Unix(), 10))
 	post.Header.Set("webhook-signature", signature)
 	post.Header.Set("webhook-event-type", request.EventType)
-	return s.client.Do(post)
+	answer, err := s.client.Do(post)
+	if way != nil && post.URL.Scheme == "https" {
+		err = way.blame(err)
+	}
+	return answer, err
 }

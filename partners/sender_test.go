@@ -21,12 +21,17 @@ import (
 // patience is far longer than anything here takes.
 const patience = 30 * time.Second
 
+// loopback is this machine.
+func loopback() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+}
+
 // newSender makes a sender that may call this machine.
 func newSender(t *testing.T, change ...func(*SenderConfig)) *Sender {
 	t.Helper()
 
 	cfg := &SenderConfig{
-		Guard:     NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}, nil),
+		Guard:     NewGuard(&GuardConfig{AllowNetworks: loopback()}),
 		Timeout:   patience,
 		MaxIdle:   10,
 		UserAgent: "webhook-worker/test",
@@ -221,7 +226,7 @@ func TestSendOutlivesConnectionsThatThePartnerClosed(t *testing.T) {
 	}()
 
 	sender := NewSender(&SenderConfig{
-		Guard: NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, nil), Timeout: 10 * time.Second, MaxIdle: 20, UserAgent: "test",
+		Guard: NewGuard(&GuardConfig{AllowNetworks: loopback()}), Timeout: 10 * time.Second, MaxIdle: 20, UserAgent: "test",
 	})
 	defer sender.Close()
 	const each = 100

@@ -27,10 +27,12 @@ func TestUpdate(t *testing.T) {
 			func(p *Partner) { p.CustomPayloadFields = json.RawMessage("{ \"b\":2, \"a\":1 }") },
 		},
 		"no fields":         {Changes{CustomPayloadFields: json.RawMessage(`{}`)}, func(p *Partner) { p.CustomPayloadFields = json.RawMessage(`{}`) }},
-		"max_retries":       {Changes{MaxRetries: number(100)}, func(p *Partner) { p.MaxRetries = number(100) }},
-		"no retries":        {Changes{MaxRetries: number(0)}, func(p *Partner) { p.MaxRetries = number(0) }},
-		"clear max_retries": {Changes{ClearMaxRetries: true}, func(p *Partner) { p.MaxRetries = nil }},
-		"clear goes first":  {Changes{ClearMaxRetries: true, MaxRetries: number(9)}, func(p *Partner) { p.MaxRetries = nil }},
+		"max_retries":       {Changes{MaxRetries: &Override{number(100)}}, func(p *Partner) { p.MaxRetries = number(100) }},
+		"no retries":        {Changes{MaxRetries: &Override{number(0)}}, func(p *Partner) { p.MaxRetries = number(0) }},
+		"clear max_retries": {Changes{MaxRetries: &Override{}}, func(p *Partner) { p.MaxRetries = nil }},
+		"rate_limit":        {Changes{RateLimit: &Override{number(7)}}, func(p *Partner) { p.RateLimit = number(7) }},
+		"clear rate_limit":  {Changes{RateLimit: &Override{}}, func(p *Partner) { p.RateLimit = nil }},
+		"max_in_flight":     {Changes{MaxInFlight: &Override{number(3)}}, func(p *Partner) { p.MaxInFlight = number(3) }},
 		"several": {Changes{Name: text("Another"), EnabledEvents: []string{"a", "b.*"}}, func(p *Partner) {
 			p.Name, p.EnabledEvents = "Another", []string{"a", "b.*"}
 		}},
@@ -68,7 +70,9 @@ func TestUpdateRefuses(t *testing.T) {
 		"url":                   {URL: &insecure},
 		"enabled_events":        {EnabledEvents: []string{}},
 		"custom_payload_fields": {CustomPayloadFields: json.RawMessage(`null`)},
-		"max_retries":           {MaxRetries: &negative},
+		"max_retries":           {MaxRetries: &Override{&negative}},
+		"rate_limit":            {RateLimit: &Override{&negative}},
+		"max_in_flight":         {MaxInFlight: &Override{&negative}},
 	} {
 		_, err := bundle.store.Update(t.Context(), "anna", "acme-corp", changes)
 		requireRefused(t, err, field, "must")
@@ -172,6 +176,14 @@ func TestDatabaseConstraints(t *testing.T) {
 		{`custom_payload_fields = '[]'`, "partner_webhooks_custom_payload_fields_object"},
 		{`custom_payload_fields = 'null'`, "partner_webhooks_custom_payload_fields_object"},
 		{`custom_payload_fields = '"{}"'`, "partner_webhooks_custom_payload_fields_object"},
+		{`request_headers = '[]'`, "partner_webhooks_request_headers_format"},
+		{`request_headers = 'null'`, "partner_webhooks_request_headers_format"},
+		{`request_headers = '{"X-Key": "x"}'`, "partner_webhooks_request_headers_format"},
+		{`request_headers = '{"X-Key":1}'`, "partner_webhooks_request_headers_format"},
+		{`request_headers = '{"X-Key":"\u000d"}'`, "partner_webhooks_request_headers_format"},
+		{`request_headers = '{"X-A":null,"Webhook-Id":null}'`, "partner_webhooks_request_headers_reserved"},
+		{`request_headers = '{"X-A":null,"X-B":"x","x-a":"y"}'`, "partner_webhooks_request_headers_unique"},
+		{`request_headers = ('{"X-A":"' || repeat('x', 16384) || '"}')::json`, "partner_webhooks_request_headers_size"},
 		{`max_retries = -1`, "partner_webhooks_max_retries_range"},
 		{`max_retries = 101`, "partner_webhooks_max_retries_range"},
 		{`disabled_reason = 'but enabled'`, "partner_webhooks_disabled_reason_if_disabled"},
@@ -183,7 +195,7 @@ func TestDatabaseConstraints(t *testing.T) {
 	}
 	for _, column := range []string{
 		"id", "user_id", "partner_name", "partner_slug", "url", "secret_ciphertext", "secret_key_id", "enabled_events",
-		"custom_payload_fields", "enabled", "created_at", "updated_at",
+		"custom_payload_fields", "request_headers", "enabled", "created_at", "updated_at",
 	} {
 		_, err := bundle.pool.Exec(t.Context(), "update partner_webhooks set "+column+" = null")
 		require.ErrorContains(t, err, "23502", "%s: not_null_violation", column)

@@ -22,7 +22,10 @@ func TestUsersDoNotReachEachOther(t *testing.T) {
 			return err
 		},
 		"get by id": func(ctx context.Context, userID string) error {
-			_, err := store.GetByID(ctx, userID, annas.ID)
+			found, err := store.GetMany(ctx, []Ref{{userID, annas.ID}})
+			if err == nil && len(found) == 0 {
+				return ErrNotFound
+			}
 			return err
 		},
 		"update": func(ctx context.Context, userID string) error {

@@ -3,51 +3,67 @@ package partners
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
 // maxValidSecrets is how many secrets of a partner may sign at once, which bounds the header's length.
 const maxValidSecrets = 10
 
-// ValidSecrets opens a partner's secrets that have not ended at now, the current one first. Its error
-// wraps [ErrNoKey] or [ErrWrongKey].
-func (s *Store) ValidSecrets(partner *Partner, now time.Time) ([]ValidSecret, error) {
+// Unsealed is what requests to a partner are made with.
+type Unsealed struct {
+	Secrets []ValidSecret // that have not ended, the current one first
+	Headers Headers
+}
+
+// Unseal opens a partner's secrets that have not ended at now, and its headers. Its error wraps [ErrNoKey],
+// [ErrWrongKey] or [ErrDamaged].
+func (s *Store) Unseal(partner *Partner, now time.Time) (*Unsealed, error) {
+	opened, err := s.open(partner)
+	if err != nil {
+		return nil, err
+	}
+	return &Unsealed{Secrets: opened.validAt(now), Headers: partner.RequestHeaders.with(opened.headers)}, nil
+}
+
+// open opens what is sealed of a partner. Its error wraps [ErrNoKey], [ErrWrongKey] or [ErrDamaged].
+func (s *Store) open(partner *Partner) (*document, error) {
 	if s.keyring == nil {
 		return nil, ErrNoKey
 	}
-	secrets, err := s.keyring.open(partner.ID, partner.sealed)
+	opened, err := s.keyring.open(partner.ID, partner.sealed)
 	if err != nil {
 		return nil, fmt.Errorf("partner %q: %w", partner.Slug, err)
 	}
-	return slices.DeleteFunc(secrets, func(secret ValidSecret) bool {
-		return secret.ExpiresAt != nil && !secret.ExpiresAt.After(now)
-	}), nil
+	return opened, nil
 }
 
-// RotateSecret gives a partner a new secret, generated if secret is empty. The ones before it go on
-// signing for overlap; 0 ends them at once. Errors: [*ValidationError], [ErrNotFound], [ErrNoKey],
-// [ErrWrongKey].
+// RotateSecret gives a partner a new secret, one of the current one's scheme if secret is empty. The ones
+// before it go on signing for overlap; 0 ends them at once. Errors: [*ValidationError], [ErrNotFound], [ErrNoKey],
+// [ErrWrongKey], [ErrDamaged].
 func (s *Store) RotateSecret(ctx context.Context, userID, slug string, secret Secret, overlap time.Duration) (Secret, error) {
-	if secret == "" {
-		secret = GenerateSecret()
-	}
-	if err := secret.Validate(); err != nil {
-		return "", err
+	if secret != "" {
+		if err := secret.Validate(); err != nil {
+			return "", err
+		}
 	}
 	if overlap < 0 {
 		return "", invalid("overlap", overlap.String(), "must not be negative")
 	}
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		partner, err := queryOne(ctx, tx, `select `+columns+`
-			  from partner_webhooks where user_id = $1 and partner_slug = $2 for update`, userID, slug)
+		partner, err := lock(ctx, tx, userID, slug)
 		if err != nil {
-			return reading(slug, err)
+			return err
 		}
-		box, err := s.rotated(partner, secret, overlap, time.Now())
+		opened, err := s.open(partner)
+		if err != nil {
+			return err
+		}
+		if secret == "" {
+			secret = opened.scheme().GenerateSecret()
+		}
+		box, err := s.rotated(partner, opened, secret, overlap, time.Now())
 		if err != nil {
 			return err
 		}
@@ -63,13 +79,17 @@ func (s *Store) RotateSecret(ctx context.Context, userID, slug string, secret Se
 	return secret, nil
 }
 
+// lock reads a partner that the transaction is about to change by what it holds now.
+func lock(ctx context.Context, tx pgx.Tx, userID, slug string) (*Partner, error) {
+	partner, err := queryOne(ctx, tx, `select `+columns+`
+		  from partner_webhooks where user_id = $1 and partner_slug = $2 for update`, userID, slug)
+	return partner, reading(slug, err)
+}
+
 // rotated seals the new secret before the ones that are still valid, which end after overlap if they
 // would not end earlier.
-func (s *Store) rotated(partner *Partner, secret Secret, overlap time.Duration, now time.Time) (sealed, error) {
-	valid, err := s.ValidSecrets(partner, now)
-	if err != nil {
-		return sealed{}, err
-	}
+func (s *Store) rotated(partner *Partner, opened *document, secret Secret, overlap time.Duration, now time.Time) (sealed, error) {
+	valid := opened.validAt(now)
 	secrets := []ValidSecret{{Secret: secret}}
 	if overlap > 0 {
 		end := now.Add(overlap)
@@ -83,43 +103,5 @@ func (s *Store) rotated(partner *Partner, secret Secret, overlap time.Duration, 
 	if len(secrets) > maxValidSecrets {
 		return sealed{}, invalid("secret", "", "can't be rotated: %d secrets of this partner are still valid; end them at once with an overlap of 0", len(valid))
 	}
-	return s.keyring.seal(partner.ID, secrets)
-}
-
-// CheckKey returns an error that wraps [ErrWrongKey] if there are partners and the encryption key opens
-// the secrets of none of them.
-func (s *Store) CheckKey(ctx context.Context) error {
-	if s.keyring == nil {
-		return ErrNoKey
-	}
-	// Those of our key first: one that opens is enough. A sample of the others stands for all.
-	rows, err := s.pool.Query(ctx, `
-		select id, secret_key_id, secret_ciphertext
-		  from partner_webhooks
-		 order by (secret_key_id = $1) desc
-		 limit 10`, s.keyring.id)
-	if err != nil {
-		return fmt.Errorf("reading partners to check the encryption key: %w", err)
-	}
-	var (
-		id   uuid.UUID
-		box  sealed
-		last error
-	)
-	opened := false
-	_, err = pgx.ForEachRow(rows, []any{&id, &box.keyID, &box.ciphertext}, func() error {
-		if _, openErr := s.keyring.open(id, box); openErr != nil {
-			last = openErr
-		} else {
-			opened = true
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("reading partners to check the encryption key: %w", err)
-	}
-	if opened {
-		return nil
-	}
-	return last
+	return s.keyring.seal(partner.ID, &document{secrets: secrets, headers: opened.headers})
 }

@@ -17,10 +17,10 @@ func requireSigns(t *testing.T, bundle *testBundle, partner *Partner, want ...Se
 func requireSignsAt(t *testing.T, bundle *testBundle, partner *Partner, now time.Time, want ...Secret) {
 	t.Helper()
 
-	valid, err := bundle.store.ValidSecrets(partner, now)
+	opened, err := bundle.store.Unseal(partner, now)
 	require.NoError(t, err)
-	got := make([]string, len(valid))
-	for i, secret := range valid {
+	got := make([]string, len(opened.Secrets))
+	for i, secret := range opened.Secrets {
 		got[i] = secret.Secret.Reveal()
 	}
 	wanted := make([]string, len(want))
@@ -90,22 +90,43 @@ func TestRotateSecretAtOnce(t *testing.T) {
 	requireSignsAt(t, bundle, bundle.get(t), time.Now().AddDate(1000, 0, 0), third)
 }
 
+func TestRotateSecretKeepsTheScheme(t *testing.T) {
+	t.Parallel()
+
+	bundle := setup(t)
+	_, first := bundle.add(t, "anna", acme())
+	require.Equal(t, SchemeV1, first.Scheme())
+	second := bundle.rotate(t, "", time.Hour)
+	require.Equal(t, SchemeV1, second.Scheme())
+	third := bundle.rotate(t, SchemeV1a.GenerateSecret(), time.Hour)
+	fourth := bundle.rotate(t, "", time.Hour)
+	require.Equal(t, SchemeV1a, fourth.Scheme())
+	require.NotEqual(t, third, fourth)
+	requireSigns(t, bundle, bundle.get(t), fourth, third, second, first)
+	require.Equal(t, SchemeV1, bundle.rotate(t, "a raw secret", 0).Scheme())
+	require.Equal(t, SchemeV1, bundle.rotate(t, "", 0).Scheme())
+}
+
 func TestExpiredSecretsAreForgotten(t *testing.T) {
 	t.Parallel()
 
 	bundle := setup(t)
 	partner, first := bundle.add(t, "anna", acme())
 	now := time.Now()
-	box, err := bundle.store.rotated(partner, "second secret", time.Hour, now)
+	opened, err := bundle.store.open(partner)
+	require.NoError(t, err)
+	box, err := bundle.store.rotated(partner, opened, "second secret", time.Hour, now)
 	require.NoError(t, err)
 	partner.sealed = box
 	requireSignsAt(t, bundle, partner, now, "second secret", first)
 
-	box, err = bundle.store.rotated(partner, "third secret", time.Hour, now.Add(time.Hour))
+	opened, err = bundle.store.open(partner)
 	require.NoError(t, err)
-	opened, err := bundle.keyring.open(partner.ID, box)
+	box, err = bundle.store.rotated(partner, opened, "third secret", time.Hour, now.Add(time.Hour))
 	require.NoError(t, err)
-	require.Len(t, opened, 2, "what has ended is not stored again")
+	opened, err = bundle.keyring.open(partner.ID, box)
+	require.NoError(t, err)
+	require.Len(t, opened.secrets, 2, "what has ended is not stored again")
 }
 
 func TestAtMostTenSecrets(t *testing.T) {
@@ -145,10 +166,10 @@ func TestConcurrentRotationsLoseNone(t *testing.T) {
 	for _, err := range errs {
 		require.NoError(t, err)
 	}
-	valid, err := bundle.store.ValidSecrets(bundle.get(t), time.Now())
+	opened, err := bundle.store.Unseal(bundle.get(t), time.Now())
 	require.NoError(t, err)
-	stored := make([]Secret, len(valid))
-	for i, secret := range valid {
+	stored := make([]Secret, len(opened.Secrets))
+	for i, secret := range opened.Secrets {
 		stored[i] = secret.Secret
 		require.Equal(t, i == 0, secret.ExpiresAt == nil, "only the current one has no end")
 	}
@@ -175,43 +196,14 @@ func TestRotateSecretRefuses(t *testing.T) {
 	requireSigns(t, bundle, bundle.get(t), first)
 }
 
-func TestValidSecretsNeedsTheKey(t *testing.T) {
+func TestUnsealNeedsTheKey(t *testing.T) {
 	t.Parallel()
 
 	bundle := setup(t)
 	partner, _ := bundle.add(t, "anna", acme())
-	_, err := NewStore(&StoreConfig{Pool: bundle.pool}).ValidSecrets(partner, time.Now())
+	_, err := NewStore(&StoreConfig{Pool: bundle.pool}).Unseal(partner, time.Now())
 	require.ErrorIs(t, err, ErrNoKey)
-	_, err = NewStore(&StoreConfig{Pool: bundle.pool, Keyring: testKeyring(t, 2)}).ValidSecrets(partner, time.Now())
+	_, err = NewStore(&StoreConfig{Pool: bundle.pool, Keyring: testKeyring(t, 2)}).Unseal(partner, time.Now())
 	require.ErrorIs(t, err, ErrWrongKey)
 	require.ErrorContains(t, err, "acme-corp")
-}
-
-func TestCheckKey(t *testing.T) {
-	t.Parallel()
-
-	bundle := setup(t)
-	other := NewStore(&StoreConfig{Pool: bundle.pool, Keyring: testKeyring(t, 2)})
-	require.ErrorIs(t, NewStore(&StoreConfig{Pool: bundle.pool}).CheckKey(t.Context()), ErrNoKey)
-
-	// No partners: every key is right.
-	require.NoError(t, bundle.store.CheckKey(t.Context()))
-	require.NoError(t, other.CheckKey(t.Context()))
-
-	for _, slug := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"} {
-		bundle.add(t, "anna", acme(func(p *Params) { p.Slug = slug }))
-	}
-	require.NoError(t, bundle.store.CheckKey(t.Context()))
-	require.ErrorIs(t, other.CheckKey(t.Context()), ErrWrongKey)
-
-	// Mixed: one of its own is enough, however many others there are.
-	_, _, err := other.Create(t.Context(), "ben", acme())
-	require.NoError(t, err)
-	require.NoError(t, bundle.store.CheckKey(t.Context()))
-	require.NoError(t, other.CheckKey(t.Context()))
-
-	// A row that claims the key and does not open is no proof.
-	_, err = bundle.pool.Exec(t.Context(), `update partner_webhooks set secret_ciphertext = secret_ciphertext || '\x00'`)
-	require.NoError(t, err)
-	require.ErrorIs(t, bundle.store.CheckKey(t.Context()), ErrWrongKey)
 }

@@ -44,9 +44,9 @@ func TestCreate(t *testing.T) {
 	bySlug, err := bundle.store.Get(t.Context(), "anna", "acme-corp")
 	require.NoError(t, err)
 	require.Equal(t, partner, bySlug)
-	byID, err := bundle.store.GetByID(t.Context(), "anna", partner.ID)
+	byID, err := bundle.store.GetMany(t.Context(), []Ref{{"anna", partner.ID}, {"anna", uuid.New()}, {"ben", partner.ID}})
 	require.NoError(t, err)
-	require.Equal(t, partner, byID)
+	require.Equal(t, map[Ref]*Partner{{"anna", partner.ID}: partner}, byID)
 
 	for _, shown := range []string{asJSON(t, partner), fmt.Sprintf("%+v %#v", partner, partner)} {
 		requireHidden(t, "a raw secret", shown)
@@ -117,7 +117,7 @@ func TestCreateRefuses(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, list)
 
-	allowing := NewStore(&StoreConfig{Pool: bundle.pool, Keyring: bundle.keyring, AllowHTTP: true})
+	allowing := NewStore(&StoreConfig{Pool: bundle.pool, Keyring: bundle.keyring, Guard: NewGuard(&GuardConfig{AllowHTTP: true})})
 	_, _, err = allowing.Create(t.Context(), "anna", acme(func(p *Params) { p.URL = "http://example.com" }))
 	require.NoError(t, err)
 }
@@ -190,8 +190,7 @@ func TestDelete(t *testing.T) {
 	deleted, err := bundle.store.Delete(t.Context(), "anna", "acme-corp")
 	require.NoError(t, err)
 	require.Equal(t, partner, deleted)
-	_, err = bundle.store.GetByID(t.Context(), "anna", partner.ID)
-	require.ErrorIs(t, err, ErrNotFound)
-	_, err = bundle.store.GetByID(t.Context(), "ben", bens.ID)
+	left, err := bundle.store.GetMany(t.Context(), []Ref{{"anna", partner.ID}, {"ben", bens.ID}})
 	require.NoError(t, err)
+	require.Equal(t, map[Ref]*Partner{{"ben", bens.ID}: bens}, left)
 }

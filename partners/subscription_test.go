@@ -16,6 +16,8 @@ func TestPatternsFor(t *testing.T) {
 		"call":                {"call", "*"},
 		"call.completed":      {"call.completed", "*", "call.*"},
 		"call.completed.late": {"call.completed.late", "*", "call.*", "call.completed.*"},
+		"partner.disabled":    {"partner.disabled", "partner.*"},
+		"partner.disabled.x":  {"partner.disabled.x", "*", "partner.*", "partner.disabled.*"},
 	} {
 		require.Equal(t, want, PatternsFor(eventType))
 	}
@@ -48,6 +50,11 @@ func TestPatternsForSubscriptions(t *testing.T) {
 		{[]string{"call.completed.*"}, "call.completed", false},
 		{[]string{"booking.*", "call.completed"}, "call.completed", true},
 		{[]string{"Call.completed"}, "call.completed", false},
+		{[]string{"*"}, "partner.failing", false},
+		{[]string{"*", "partner.failing"}, "partner.failing", true},
+		{[]string{"*", "delivery.*"}, "delivery.exhausted", true},
+		{[]string{"*", "delivery.*"}, "partner.recovered", false},
+		{[]string{"*"}, "delivery.completed", true},
 		// Not patterns: validation refuses them, and SQL would not take them for any.
 		{[]string{"call*", "cal*", "c*"}, "call.completed", false},
 		{[]string{""}, "call", false},

@@ -22,6 +22,8 @@ const (
 	maxEvents       = 100
 	maxFieldsBytes  = 16 << 10
 	maxRetriesLimit = 100
+	// maxRate and maxInFlightLimit are the highest rate_limit and max_in_flight.
+	maxRate, maxInFlightLimit = 10_000, 10_000
 )
 
 // ValidationError says which value was refused and why.
@@ -67,13 +69,15 @@ func ValidateText(field, value string, maxChars int) error {
 }
 
 // ValidateEventType accepts names of dot-separated parts of letters, digits and underscores, such as
-// call.completed.
+// call.completed, that may be enqueued: those of operational events are reserved.
 func ValidateEventType(eventType string) error {
 	switch {
 	case !eventTypePattern.MatchString(eventType):
 		return invalid("event_type", eventType, "must be parts of letters, digits and underscores with dots between, such as call.completed")
 	case len(eventType) > MaxEventType:
 		return invalid("event_type", eventType, "must have at most %d characters", MaxEventType)
+	case IsOperational(eventType):
+		return invalid("event_type", eventType, "is reserved for what webhook-worker itself tells")
 	}
 	return nil
 }
@@ -85,9 +89,8 @@ func validateSlug(slug string) error {
 	return nil
 }
 
-// validateURL accepts absolute https URLs, and http ones if allowHTTP is set. Where they lead is not
-// looked at here: the guard does that when it dials.
-func validateURL(text string, allowHTTP bool) error {
+// validateURL accepts absolute https URLs, and http ones if the guard allows them, that may lead where they lead.
+func (g *Guard) validateURL(text string) error {
 	if err := ValidateText("url", text, maxURL); err != nil {
 		if refused, ok := errors.AsType[*ValidationError](err); ok && refused.Value != "" {
 			return invalid("url", redactURL(text), "%s", refused.Reason)
@@ -100,7 +103,7 @@ func validateURL(text string, allowHTTP bool) error {
 		return invalid("url", redactURL(text), "must be an absolute URL such as https://example.com/webhooks")
 	case !strings.HasPrefix(text, "https://") && !strings.HasPrefix(text, "http://"):
 		return invalid("url", redactURL(text), "must begin with https://")
-	case parsed.Scheme == "http" && !allowHTTP:
+	case parsed.Scheme == "http" && !g.cfg.AllowHTTP:
 		return invalid("url", redactURL(text), "must begin with https:// (WEBHOOK_ALLOW_HTTP=true allows http)")
 	case parsed.User != nil:
 		return invalid("url", redactURL(text), "must not contain a user name or password")
@@ -109,16 +112,8 @@ func validateURL(text string, allowHTTP bool) error {
 	case strings.ContainsFunc(text, unicode.IsSpace):
 		return invalid("url", redactURL(text), "must not contain spaces")
 	}
-	return validatePort(parsed)
-}
-
-func validatePort(parsed *url.URL) error {
-	port := parsed.Port()
-	if port == "" && !strings.HasSuffix(parsed.Host, ":") {
-		return nil
-	}
-	if _, err := ParsePorts(port); err != nil {
-		return invalid("url", parsed.Redacted(), "must have a port between 1 and 65535")
+	if err := g.checkTarget(parsed); err != nil {
+		return invalid("url", redactURL(text), "%s", err)
 	}
 	return nil
 }
@@ -162,22 +157,41 @@ func validateFields(fields json.RawMessage) error {
 	return nil
 }
 
-func validateMaxRetries(retries *int) error {
-	if retries != nil && (*retries < 0 || *retries > maxRetriesLimit) {
-		return invalid("max_retries", strconv.Itoa(*retries), "must be between 0 and %d", maxRetriesLimit)
+// validateNumbers checks the numbers that a partner may have of its own.
+func validateNumbers(maxRetries, rateLimit, maxInFlight *int) error {
+	for _, number := range []struct {
+		name      string
+		value     *int
+		low, high int
+	}{
+		{"max_retries", maxRetries, 0, maxRetriesLimit},
+		{"rate_limit", rateLimit, 1, maxRate},
+		{"max_in_flight", maxInFlight, 1, maxInFlightLimit},
+	} {
+		if number.value != nil && (*number.value < number.low || *number.value > number.high) {
+			return invalid(number.name, strconv.Itoa(*number.value), "must be between %d and %d", number.low, number.high)
+		}
 	}
 	return nil
 }
 
-func (p *Params) validate(userID string, allowHTTP bool) error {
+// value is the number, nil if there is none.
+func (o *Override) value() *int {
+	if o == nil {
+		return nil
+	}
+	return o.Value
+}
+
+func (p *Params) validate(userID string, guard *Guard) error {
 	checks := []error{
 		ValidateText("user_id", userID, MaxUserID),
 		ValidateText("partner_name", p.Name, maxName),
 		validateSlug(p.Slug),
-		validateURL(p.URL, allowHTTP),
+		guard.validateURL(p.URL),
 		validateEnabledEvents(p.EnabledEvents),
 		validateFields(p.CustomPayloadFields),
-		validateMaxRetries(p.MaxRetries),
+		validateNumbers(p.MaxRetries, p.RateLimit, p.MaxInFlight),
 	}
 	for _, err := range checks {
 		if err != nil {

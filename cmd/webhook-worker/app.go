@@ -119,11 +119,30 @@ func newStore(cfg *config.Config, pool *pgxpool.Pool) (*partners.Store, error) {
 	if err := cfg.RequireEncryptionKey(); err != nil {
 		return nil, &usageError{err}
 	}
-	keyring, err := partners.NewKeyring(cfg.EncryptionKey)
+	keyring, err := newKeyring(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("reading WEBHOOK_ENCRYPTION_KEY: %w", err)
+		return nil, err
 	}
-	return partners.NewStore(&partners.StoreConfig{Pool: pool, Keyring: keyring, AllowHTTP: cfg.AllowHTTP}), nil
+	return partners.NewStore(&partners.StoreConfig{Pool: pool, Keyring: keyring, Guard: newGuard(cfg)}), nil
+}
+
+// newGuard makes the guard that partners' URLs and the sender's connections pass.
+func newGuard(cfg *config.Config) *partners.Guard {
+	return partners.NewGuard(&partners.GuardConfig{
+		AllowHTTP:     cfg.AllowHTTP,
+		AllowNetworks: cfg.AllowNetworks,
+		AllowPorts:    cfg.AllowPorts,
+		Proxied:       cfg.Proxy.URL != nil,
+	})
+}
+
+// newKeyring makes a keyring of the encryption keys.
+func newKeyring(cfg *config.Config) (*partners.Keyring, error) {
+	old := make([][]byte, len(cfg.OldEncryptionKeys))
+	for i, key := range cfg.OldEncryptionKeys {
+		old[i] = key
+	}
+	return partners.NewKeyring(cfg.EncryptionKey, old...)
 }
 
 // printJSON writes one JSON document to stdout.
@@ -163,8 +182,8 @@ func (a *app) read(name string) ([]byte, error) {
 	return content, nil
 }
 
-// secret is a --secret flag's value, or the first line of stdin if that is "-".
-func (a *app) secret(value given) (partners.Secret, error) {
+// secret is the value of flag, or the first line of stdin if that is "-".
+func (a *app) secret(value given, flag string) (partners.Secret, error) {
 	if value != "-" {
 		return partners.Secret(value), nil
 	}
@@ -172,10 +191,18 @@ func (a *app) secret(value given) (partners.Secret, error) {
 	if err != nil {
 		return "", err
 	}
-	line, _, _ := strings.Cut(string(content), "\n")
-	line = strings.TrimRight(line, "\r")
+	line, more := firstLine(content)
+	if strings.TrimSpace(more) != "" {
+		return "", usagef("%s: stdin holds more than one line", flag)
+	}
 	if line == "" {
-		return "", usagef("--secret -: stdin holds no secret")
+		return "", usagef("%s: stdin holds no secret", flag)
 	}
 	return partners.Secret(line), nil
+}
+
+// firstLine splits a text after its first line, which is returned without its end.
+func firstLine(content []byte) (line, more string) {
+	line, more, _ = strings.Cut(string(content), "\n")
+	return strings.TrimRight(line, "\r"), more
 }

@@ -81,6 +81,10 @@ func TestPartnerCommands(t *testing.T) {
 	revealed := terminal.ok(t, "partner", "show", "--user", "u", "acme", "--reveal").stdout
 	require.Contains(t, revealed, added["secret"], "the old one signs too for a while")
 	require.Contains(t, revealed, rotated["secret"])
+	terminal.stdin = "a secret that was wrapped\nwhen it was pasted\n"
+	refused := terminal.run(t, "partner", "rotate-secret", "--user", "u", "acme", "--secret", "-")
+	require.Equal(t, exitUsage, refused.status)
+	require.Contains(t, refused.stderr, "stdin holds more than one line")
 	terminal.stdin = "a secret of our own, from stdin\n"
 	terminal.ok(t, "partner", "rotate-secret", "--user", "u", "acme", "--secret", "-", "--expire-now")
 	revealed = terminal.ok(t, "partner", "show", "--user", "u", "acme", "--reveal").stdout
@@ -150,6 +154,9 @@ func TestSendAndCancel(t *testing.T) {
 	conflict := terminal.run(t, "send", "--user", "u", "--event", "call.completed", "--id", "e1", "--data", "{}")
 	require.Equal(t, 1, conflict.status)
 	require.Contains(t, conflict.stderr, "an event of this id exists with another type or payload")
+	reserved := terminal.run(t, "send", "--user", "u", "--event", "partner.disabled", "--data", "{}")
+	require.Equal(t, exitUsage, reserved.status)
+	require.Contains(t, reserved.stderr, `event_type "partner.disabled" is reserved for what webhook-worker itself tells`)
 
 	id := first[0]["id"].(string)
 	require.Contains(t, terminal.ok(t, "deliveries", "cancel", id, "--dry-run").stderr, "would be cancelled")

@@ -1,5 +1,7 @@
 package main
 
+import "strings"
+
 type configCommand struct {
 	JSON bool `name:"json" help:"Print a JSON array."`
 }
@@ -16,11 +18,8 @@ func (c *configCommand) Run(a *app) error {
 	}
 	rows := make([][]string, len(variables))
 	for i, variable := range variables {
-		source := "default"
-		if a.getenv(variable.Name) != "" {
-			source = "environment"
-		}
-		rows[i] = []string{variable.Name, variable.Value, source}
+		from := strings.TrimSpace(string(variable.From) + " " + variable.File)
+		rows[i] = []string{variable.Name, variable.Value, from}
 	}
 	return printTable(a.stdout, []string{"VARIABLE", "VALUE", "FROM"}, rows)
 }

@@ -40,6 +40,8 @@ type devCommand struct {
 	DataDir string          `placeholder:"DIR" help:"Where the private PostgreSQL keeps its data between runs; ${dev_data_dir} if left out."`
 	Addr    string          `placeholder:"HOST:PORT" help:"Where River UI listens; 127.0.0.1:8080 if that is free, else another port."`
 	Every   config.Duration `default:"5s" help:"How often a call of the demo user ends; 0 for never."`
+
+	pagesFlags
 }
 
 // devServer is what a development run stands on.
@@ -59,6 +61,11 @@ func (c *devCommand) Run(a *app) (err error) {
 	if err := addDotEnv(a, ".env"); err != nil {
 		return err
 	}
+	environ, err := config.WithSecrets(a.environ)
+	if err != nil {
+		return &usageError{err}
+	}
+	a.environ = environ
 	a.setDefault("LOG_LEVEL", "WARNING")
 	if c.DataDir == "" {
 		if c.DataDir, err = devpg.DefaultDataDir(); err != nil {
@@ -132,7 +139,11 @@ func (c *devCommand) runAll(dev *devServer) error {
 	if err != nil {
 		return err
 	}
-	demo, err := receiver.New(&receiver.Config{Secret: secret.Reveal(), FailRate: demoFailRate, Out: dev.stdout})
+	verifyWith := secret.PublicKey()
+	if verifyWith == "" {
+		verifyWith = secret.Reveal()
+	}
+	demo, err := receiver.New(&receiver.Config{Secret: verifyWith, FailRate: demoFailRate, Out: dev.stdout})
 	if err != nil {
 		return err
 	}
@@ -180,19 +191,18 @@ func (d *devServer) watchPostgres(ctx context.Context) error {
 
 // listenPages listens for River UI, on another port if the usual one is taken and none was asked for.
 func (c *devCommand) listenPages(dev *devServer) (*ops.Server, error) {
-	pages := &ops.Config{
-		Pool:     dev.pool,
-		Addr:     c.Addr,
-		User:     dev.cfg.UIUser,
-		Password: string(dev.cfg.UIPassword),
-		Logger:   dev.logger,
+	addr := c.Addr
+	if addr == "" {
+		addr = devAddr
+	} else if err := checkAddr(addr); err != nil {
+		return nil, err
 	}
-	if c.Addr != "" {
-		return ops.NewServer(dev.ctx, pages)
+	pages, err := c.config(dev.app, dev.cfg, dev.pool, addr)
+	if err != nil {
+		return nil, err
 	}
-	pages.Addr = devAddr
 	server, err := ops.NewServer(dev.ctx, pages)
-	if errors.Is(err, syscall.EADDRINUSE) {
+	if c.Addr == "" && errors.Is(err, syscall.EADDRINUSE) {
 		pages.Addr = "127.0.0.1:0"
 		return ops.NewServer(dev.ctx, pages)
 	}
@@ -219,11 +229,11 @@ func (d *devServer) demoPartner(url string) (partners.Secret, error) {
 	if err != nil {
 		return "", err
 	}
-	secrets, err := d.store.ValidSecrets(partner, time.Now())
+	opened, err := d.store.Unseal(partner, time.Now())
 	if err != nil {
 		return "", err
 	}
-	return secrets[0].Secret, nil
+	return opened.Secrets[0].Secret, nil
 }
 
 // endCalls plays the application: a call of the demo user ends now and then.

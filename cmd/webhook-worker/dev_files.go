@@ -16,7 +16,11 @@ func envFile(dataDir string) string { return filepath.Join(dataDir, "env") }
 // writeEnvFile writes what other commands need to work with this run.
 func (d *devServer) writeEnvFile() error {
 	var text strings.Builder
-	for _, name := range []string{"DATABASE_URL", "WEBHOOK_ENCRYPTION_KEY", "WEBHOOK_ALLOW_HTTP", "WEBHOOK_ALLOW_NETWORKS"} {
+	for _, name := range []string{
+		"DATABASE_URL", "WEBHOOK_ENCRYPTION_KEY", "WEBHOOK_ENCRYPTION_KEYS_OLD", "WEBHOOK_ALLOW_HTTP", "WEBHOOK_ALLOW_NETWORKS",
+		// Empty, since a shell that has them set would have two sources of one value.
+		"DATABASE_URL_FILE", "WEBHOOK_ENCRYPTION_KEY_FILE", "WEBHOOK_ENCRYPTION_KEYS_OLD_FILE",
+	} {
 		value := strings.ReplaceAll(d.getenv(name), "'", `'\''`)
 		fmt.Fprintf(&text, "export %s='%s'\n", name, value)
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/epicvoice/webhook-worker/internal/config"
 	"github.com/epicvoice/webhook-worker/jobs"
-	"github.com/epicvoice/webhook-worker/partners"
 )
 
 type doctorCommand struct {
@@ -60,20 +59,20 @@ func newDoctor(a *app, cfg *config.Config, pool *pgxpool.Pool) (*jobs.Doctor, er
 	if err != nil {
 		return nil, err
 	}
-	keyID := ""
+	var keyIDs []string
 	if len(cfg.EncryptionKey) > 0 {
-		keyring, err := partners.NewKeyring(cfg.EncryptionKey)
+		keyring, err := newKeyring(cfg)
 		if err != nil {
-			return nil, fmt.Errorf("reading WEBHOOK_ENCRYPTION_KEY: %w", err)
+			return nil, err
 		}
-		keyID = keyring.ID()
+		keyIDs = keyring.IDs()
 	}
 	return jobs.NewDoctor(&jobs.DoctorConfig{
 		Pool:        pool,
 		Timeout:     cfg.WorkerTimeout.Std(),
 		RescueAfter: rescueAfter,
 		LogAttempts: cfg.AuditLogEnabled,
-		KeyID:       keyID,
+		KeyIDs:      keyIDs,
 		Retention:   retention(cfg),
 	}), nil
 }

@@ -17,13 +17,13 @@ func TestDoctor(t *testing.T) {
 	terminal.addPartner(t, "u", "good", good.URL)
 	terminal.addPartner(t, "u", "bad", bad.URL, "--max-retries", "0")
 	healthy := terminal.ok(t, "doctor")
-	require.Equal(t, "19 checks, 0 breaches\n", healthy.stdout)
+	require.Equal(t, "22 checks, 0 breaches\n", healthy.stdout)
 	require.Empty(t, healthy.stderr)
 
 	worker := terminal.start(t, "work")
 	for range 20 {
 		terminal.ok(t, "send", "--user", "u", "--event", "call.completed", "--data", "{}")
-		require.Equal(t, "19 checks, 0 breaches\n", terminal.ok(t, "doctor").stdout)
+		require.Equal(t, "22 checks, 0 breaches\n", terminal.ok(t, "doctor").stdout)
 	}
 	require.Eventually(t, func() bool {
 		var ended []map[string]any
@@ -48,7 +48,7 @@ func TestDoctor(t *testing.T) {
 	require.Contains(t, sick.stdout, "  and 18 more; --limit shows more\n")
 	require.Contains(t, sick.stdout, "river_schema: 1\n")
 	require.Contains(t, sick.stdout, "schema elsewhere has no table river_job")
-	require.Regexp(t, `\n19 checks, 22 breaches\n$`, sick.stdout)
+	require.Regexp(t, `\n22 checks, 22 breaches\n$`, sick.stdout)
 	require.Equal(t, "webhook-worker: doctor: 22 things are not as they should be\n", sick.stderr)
 	whole := terminal.run(t, "doctor", "--limit", "20")
 	require.NotContains(t, whole.stdout, "--limit shows more")
@@ -59,7 +59,7 @@ func TestDoctor(t *testing.T) {
 	require.Equal(t, "webhook-worker: doctor: 1 things are not as they should be\n", other.stderr)
 	var diagnosis jobs.Diagnosis
 	require.NoError(t, json.Unmarshal([]byte(other.stdout), &diagnosis))
-	require.Len(t, diagnosis.Checks, 19)
+	require.Len(t, diagnosis.Checks, 22)
 	for _, finding := range diagnosis.Checks {
 		require.NotNil(t, finding.Breaches)
 		if finding.Name == "river_schema" {
@@ -76,7 +76,7 @@ func TestDoctorSaysWhatItDoesNotLookAt(t *testing.T) {
 	t.Parallel()
 	terminal, _ := newTerminal(t)
 	partly := terminal.with("AUDIT_LOG_ENABLED=false", "WEBHOOK_ENCRYPTION_KEY=").ok(t, "doctor")
-	require.Equal(t, "12 checks, 0 breaches\n", partly.stdout)
+	require.Equal(t, "15 checks, 0 breaches\n", partly.stdout)
 	require.Contains(t, partly.stderr, "AUDIT_LOG_ENABLED=false: attempts were not looked at")
 	require.Contains(t, partly.stderr, "WEBHOOK_ENCRYPTION_KEY is not set")
 

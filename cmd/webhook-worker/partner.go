@@ -28,9 +28,18 @@ type onePartner struct {
 	Slug string `arg:"" help:"The partner's slug."`
 }
 
-// secretFlag is the flag that gives a secret.
-type secretFlag struct {
-	Secret given `placeholder:"SECRET|-" help:"Signing secret: whsec_ and base64, or other text of 8 to 128 bytes; - reads it from stdin, which no process list shows. One is generated if it is left out."`
+// secretFlags are the flags that give a secret, or say which kind to generate.
+type secretFlags struct {
+	Secret    given           `xor:"secret" placeholder:"SECRET|-" help:"Signing secret: whsec_ and base64, an ed25519 key as whsk_ and base64, or other text of 8 to 128 bytes; - reads it from stdin, which no process list shows. One is generated if it is left out."`
+	Signature partners.Scheme `xor:"secret" placeholder:"v1|v1a" help:"Generate a secret for this kind of signatures: v1 (HMAC-SHA256), or v1a (ed25519), which partners verify with a public key."`
+}
+
+// read gives the secret; empty if the store is to choose one.
+func (f *secretFlags) read(a *app) (partners.Secret, error) {
+	if f.Signature != "" {
+		return f.Signature.GenerateSecret(), nil
+	}
+	return a.secret(f.Secret, "--secret")
 }
 
 func warnIfWeak(a *app, secret partners.Secret) {
@@ -39,9 +48,17 @@ func warnIfWeak(a *app, secret partners.Secret) {
 	}
 }
 
-// wrongKey says what to do about secrets that the key does not open.
+// sayWhoVerifies says who needs what of a key pair.
+func sayWhoVerifies(a *app, secret partners.Secret) {
+	if secret.PublicKey() != "" {
+		a.say("the partner verifies with the public key, and needs no secret")
+	}
+}
+
+// wrongKey says what to do about secrets that no key opens.
 func wrongKey(err error) error {
-	return fmt.Errorf("WEBHOOK_ENCRYPTION_KEY opens none of the stored secrets: give it the key that the partners were added with (%w)", err)
+	return fmt.Errorf("WEBHOOK_ENCRYPTION_KEY opens none of the stored secrets, nor does WEBHOOK_ENCRYPTION_KEYS_OLD: "+
+		"set one of them to the key that the partners were added with (%w)", err)
 }
 
 // changePartner makes one change to a partner and says so.

@@ -11,24 +11,29 @@ import (
 )
 
 type partnerAddCommand struct {
-	secretFlag
+	secretFlags
 
-	User        string   `required:"" help:"User that owns the partner."`
-	Name        string   `required:"" help:"Name for people."`
-	Slug        string   `required:"" help:"Name for commands, unique within the user."`
-	URL         string   `name:"url" required:"" help:"Where to post."`
-	Event       []string `required:"" help:"Event type to receive: exact, a pattern such as call.*, or *. May be given again."`
-	Field       []string `sep:"none" placeholder:"KEY=TEXT|KEY:=JSON" help:"Member to append to each payload, as text or as JSON. May be given again."`
-	MaxRetries  *int     `help:"Retries after the first try, instead of RETRY_MAX_ATTEMPTS."`
-	IfNotExists bool     `help:"Leave a partner of this slug as it is, and exit with 0."`
-	JSON        bool     `name:"json" help:"Print a JSON object."`
+	User         string   `required:"" help:"User that owns the partner."`
+	Name         string   `required:"" help:"Name for people."`
+	Slug         string   `required:"" help:"Name for commands, unique within the user."`
+	URL          string   `name:"url" required:"" help:"Where to post."`
+	Event        []string `required:"" help:"Event type to receive: exact, a pattern such as call.*, or *. May be given again."`
+	Field        []string `sep:"none" placeholder:"KEY=TEXT|KEY:=JSON" help:"Member to append to each payload, as text or as JSON. May be given again."`
+	Header       []string `sep:"none" placeholder:"NAME=VALUE" help:"Header to send with each request. May be given again."`
+	SecretHeader []string `sep:"none" placeholder:"NAME=VALUE|NAME=-" help:"The same with a value that is sealed like a secret; - reads it from stdin. May be given again."`
+	MaxRetries   *int     `help:"Retries after the first try, instead of RETRY_MAX_ATTEMPTS."`
+	RateLimit    *int     `placeholder:"N" help:"Most requests a second, of all workers together."`
+	MaxInFlight  *int     `placeholder:"N" help:"Most requests under way at once, of each worker, instead of PARTNER_MAX_IN_FLIGHT."`
+	IfNotExists  bool     `help:"Leave a partner of this slug as it is, and exit with 0."`
+	JSON         bool     `name:"json" help:"Print a JSON object."`
 }
 
 // partnerWithSecret is what add prints as JSON.
 type partnerWithSecret struct {
 	*partners.Partner
 
-	Secret string `json:"secret"`
+	Secret    string `json:"secret"`
+	PublicKey string `json:"public_key,omitempty"`
 }
 
 // Run adds a partner.
@@ -37,7 +42,11 @@ func (c *partnerAddCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	secret, err := a.secret(c.Secret)
+	headers, err := a.headers(c.Header, c.SecretHeader, c.Secret)
+	if err != nil {
+		return err
+	}
+	secret, err := c.read(a)
 	if err != nil {
 		return err
 	}
@@ -51,7 +60,10 @@ func (c *partnerAddCommand) Run(a *app) error {
 			URL:                 c.URL,
 			EnabledEvents:       c.Event,
 			CustomPayloadFields: fields,
+			Headers:             headers,
 			MaxRetries:          c.MaxRetries,
+			RateLimit:           c.RateLimit,
+			MaxInFlight:         c.MaxInFlight,
 			Secret:              secret,
 		})
 		if c.IfNotExists && errors.Is(err, partners.ErrSlugTaken) {
@@ -62,10 +74,11 @@ func (c *partnerAddCommand) Run(a *app) error {
 		}
 		warnIfWeak(a, secret)
 		if c.JSON {
-			return a.printJSON(partnerWithSecret{Partner: partner, Secret: secret.Reveal()})
+			return a.printJSON(partnerWithSecret{Partner: partner, Secret: secret.Reveal(), PublicKey: secret.PublicKey()})
 		}
 		a.say("partner %s added; this is its secret, which only `partner show --reveal` shows again", partner.Slug)
-		return printFields(a.stdout, [][2]string{{"id", partner.ID.String()}, {"secret", secret.Reveal()}})
+		sayWhoVerifies(a, secret)
+		return printFields(a.stdout, [][2]string{{"id", partner.ID.String()}, {"secret", secret.Reveal()}, {"public key", secret.PublicKey()}})
 	})
 }
 

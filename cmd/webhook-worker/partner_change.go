@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -16,39 +17,76 @@ import (
 type partnerUpdateCommand struct {
 	onePartner
 
-	Name       *string  `help:"New name for people."`
-	URL        *string  `name:"url" help:"New URL."`
-	Event      []string `help:"Event types to receive from now on; replaces all. May be given again."`
-	Field      []string `sep:"none" xor:"fields" placeholder:"KEY=TEXT|KEY:=JSON" help:"Members to append to each payload; replaces all. May be given again."`
-	NoFields   bool     `xor:"fields" help:"Append nothing any more."`
-	MaxRetries *string  `placeholder:"N|default" help:"Retries after the first try; default for RETRY_MAX_ATTEMPTS."`
+	Name         *string  `help:"New name for people."`
+	URL          *string  `name:"url" help:"New URL."`
+	Event        []string `help:"Event types to receive from now on; replaces all. May be given again."`
+	Field        []string `sep:"none" xor:"fields" placeholder:"KEY=TEXT|KEY:=JSON" help:"Members to append to each payload; replaces all. May be given again."`
+	NoFields     bool     `xor:"fields" help:"Append nothing any more."`
+	Header       []string `sep:"none" placeholder:"NAME=VALUE" help:"Headers to send with each request; replaces all but the secret ones. May be given again."`
+	SecretHeader []string `sep:"none" placeholder:"NAME[=VALUE|=-]" help:"The same with values that are sealed like a secret; replaces all secret ones. - reads the value from stdin; a NAME alone keeps its value. May be given again."`
+	NoHeaders    bool     `help:"Send no headers any more but those that are given."`
+	MaxRetries   *string  `placeholder:"N|default" help:"Retries after the first try; default for RETRY_MAX_ATTEMPTS."`
+	RateLimit    *string  `placeholder:"N|none" help:"Most requests a second, of all workers together."`
+	MaxInFlight  *string  `placeholder:"N|default" help:"Most requests under way at once, of each worker; default for PARTNER_MAX_IN_FLIGHT."`
 }
 
 // Run changes a partner.
 func (c *partnerUpdateCommand) Run(a *app) error {
-	changes := &partners.Changes{Name: c.Name, URL: c.URL, EnabledEvents: c.Event}
-	var err error
-	if changes.CustomPayloadFields, err = parseFields(c.Field); err != nil {
+	changes, err := c.changes(a)
+	if err != nil {
 		return err
-	}
-	if c.NoFields {
-		changes.CustomPayloadFields = json.RawMessage(`{}`)
-	}
-	if c.MaxRetries != nil && *c.MaxRetries == "default" {
-		changes.ClearMaxRetries = true
-	} else if c.MaxRetries != nil {
-		retries, err := strconv.Atoi(*c.MaxRetries)
-		if err != nil {
-			return usagef("--max-retries must be a number or default, and is %q", *c.MaxRetries)
-		}
-		changes.MaxRetries = &retries
-	}
-	if c.Name == nil && c.URL == nil && c.Event == nil && changes.CustomPayloadFields == nil && c.MaxRetries == nil {
-		return usagef("nothing to change: give --name, --url, --event, --field, --no-fields or --max-retries")
 	}
 	return a.changePartner(func(store *partners.Store) (*partners.Partner, error) {
 		return store.Update(a.ctx, c.User, c.Slug, changes)
 	}, "updated")
+}
+
+func (c *partnerUpdateCommand) changes(a *app) (*partners.Changes, error) {
+	changes := &partners.Changes{Name: c.Name, URL: c.URL, EnabledEvents: c.Event}
+	var err error
+	if changes.CustomPayloadFields, err = parseFields(c.Field); err != nil {
+		return nil, err
+	}
+	if c.NoFields {
+		changes.CustomPayloadFields = json.RawMessage(`{}`)
+	}
+	if changes.Headers, err = a.headers(c.Header, c.SecretHeader, ""); err != nil {
+		return nil, err
+	}
+	if c.NoHeaders && changes.Headers.Plain == nil {
+		changes.Headers.Plain = map[string]string{}
+	}
+	if c.NoHeaders && changes.Headers.Secret == nil {
+		changes.Headers.Secret = map[string]partners.Secret{}
+	}
+	if changes.MaxRetries, err = override("--max-retries", c.MaxRetries, "default"); err != nil {
+		return nil, err
+	}
+	if changes.RateLimit, err = override("--rate-limit", c.RateLimit, "none"); err != nil {
+		return nil, err
+	}
+	if changes.MaxInFlight, err = override("--max-in-flight", c.MaxInFlight, "default"); err != nil {
+		return nil, err
+	}
+	if reflect.DeepEqual(changes, &partners.Changes{}) {
+		return nil, usagef("nothing to change: give --name, --url, --event, --field, --header, --secret-header, --max-retries, --rate-limit, --max-in-flight, --no-fields or --no-headers")
+	}
+	return changes, nil
+}
+
+// override reads a flag that is a number, or the word for no number of the partner's own.
+func override(flag string, value *string, none string) (*partners.Override, error) {
+	if value == nil {
+		return nil, nil //nolint:nilnil // it was not given
+	}
+	if *value == none {
+		return &partners.Override{}, nil
+	}
+	number, err := strconv.Atoi(*value)
+	if err != nil {
+		return nil, usagef("%s must be a number or %s, and is %q", flag, none, *value)
+	}
+	return &partners.Override{Value: &number}, nil
 }
 
 type partnerEnableCommand struct{ onePartner }

@@ -9,24 +9,37 @@ import (
 	"github.com/epicvoice/webhook-worker/partners"
 )
 
+// secretOverlap is how long secrets before a new one go on signing, unless --overlap says so.
+const secretOverlap = 24 * time.Hour
+
 type partnerRotateCommand struct {
 	onePartner
-	secretFlag
+	secretFlags
 
-	Overlap   config.Duration `default:"24h" help:"How long the secrets before it go on signing."`
-	ExpireNow bool            `help:"End the secrets before it at once."`
-	JSON      bool            `name:"json" help:"Print a JSON object."`
+	Overlap   *config.Duration `xor:"end" placeholder:"DURATION" help:"How long the secrets before it go on signing; 24h if left out."`
+	ExpireNow bool             `xor:"end" help:"End the secrets before it at once."`
+	JSON      bool             `name:"json" help:"Print a JSON object."`
+}
+
+// rotatedSecret is what rotate-secret prints as JSON.
+type rotatedSecret struct {
+	Slug      string `json:"partner_slug"`
+	Secret    string `json:"secret"`
+	PublicKey string `json:"public_key,omitempty"`
 }
 
 // Run gives a partner a new secret.
 func (c *partnerRotateCommand) Run(a *app) error {
-	given, err := a.secret(c.Secret)
+	given, err := c.read(a)
 	if err != nil {
 		return err
 	}
-	overlap := c.Overlap.Std()
-	if c.ExpireNow {
+	overlap := secretOverlap
+	switch {
+	case c.ExpireNow:
 		overlap = 0
+	case c.Overlap != nil:
+		overlap = c.Overlap.Std()
 	}
 	return a.withStore(func(store *partners.Store, _ *pgxpool.Pool) error {
 		secret, err := store.RotateSecret(a.ctx, c.User, c.Slug, given, overlap)
@@ -35,11 +48,12 @@ func (c *partnerRotateCommand) Run(a *app) error {
 		}
 		warnIfWeak(a, secret)
 		if c.JSON {
-			return a.printJSON(map[string]string{"partner_slug": c.Slug, "secret": secret.Reveal()})
+			return a.printJSON(rotatedSecret{Slug: c.Slug, Secret: secret.Reveal(), PublicKey: secret.PublicKey()})
 		}
 		if overlap > 0 {
 			a.say("the secrets before it sign until %s", localTime(time.Now().Add(overlap)))
 		}
-		return printFields(a.stdout, [][2]string{{"secret", secret.Reveal()}})
+		sayWhoVerifies(a, secret)
+		return printFields(a.stdout, [][2]string{{"secret", secret.Reveal()}, {"public key", secret.PublicKey()}})
 	})
 }

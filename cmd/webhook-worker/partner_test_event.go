@@ -37,6 +37,9 @@ func (c *partnerTestCommand) Run(a *app) error {
 		if partner.PausedAt != nil {
 			return fmt.Errorf("partner %s is paused: resume it first", partner.Slug)
 		}
+		if _, err := store.Unseal(partner, time.Now()); err != nil { // a worker would wait for the key
+			return err
+		}
 		delivery, err := enqueueTest(a.ctx, pool, partner)
 		if err != nil {
 			return err

@@ -13,7 +13,7 @@ import (
 
 type receiveCommand struct {
 	Addr     string          `default:"127.0.0.1:9000" placeholder:"HOST:PORT" help:"Where to listen, ${default} if left out."`
-	Secret   given           `placeholder:"SECRET|-" help:"Verify signatures with this secret; - reads it from stdin."`
+	Secret   given           `placeholder:"SECRET|-" help:"Verify signatures with this secret, or with this public key (whpk_); - reads it from stdin."`
 	Status   int             `default:"200" help:"Status to answer with."`
 	FailRate float64         `default:"0" help:"Share of requests, 0 to 1, that are answered with 500 instead."`
 	Delay    config.Duration `default:"0s" help:"Wait this long before each answer."`
@@ -33,7 +33,7 @@ func (c *receiveCommand) Validate() error {
 
 // Run receives until the context ends.
 func (c *receiveCommand) Run(a *app) error {
-	secret, err := a.secret(c.Secret)
+	secret, err := a.secret(c.Secret, "--secret")
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (c *receiveCommand) Run(a *app) error {
 	}
 	a.say("receiving on http://%s/", listener.Addr())
 	if secret == "" {
-		a.say("signatures are not verified: give the partner's secret with --secret")
+		a.say("signatures are not verified: give the partner's secret or public key with --secret")
 	}
 	return serveHTTP(a.ctx, listener, handler)
 }

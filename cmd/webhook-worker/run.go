@@ -39,7 +39,7 @@ type commandLine struct {
 	Replay     replayCommand     `cmd:"" help:"Deliver anew: dead letters, or whatever has ended, or what a partner missed."`
 	User       userCommand       `cmd:"" help:"Erase users."`
 	Receive    receiveCommand    `cmd:"" help:"Receive webhooks as a partner does: verify and print them."`
-	Keys       keysCommand       `cmd:"" help:"Make encryption keys."`
+	Keys       keysCommand       `cmd:"" help:"Make, list and rotate encryption keys."`
 	Config     configCommand     `cmd:"" help:"Print the effective configuration, secrets redacted."`
 	Version    kong.VersionFlag  `help:"Print the version."`
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"net"
-
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/epicvoice/webhook-worker/internal/config"
@@ -10,22 +8,22 @@ import (
 )
 
 type serveCommand struct {
-	Addr string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where to listen, ${default} if left out. Other than loopback needs WEBHOOK_UI_USER and WEBHOOK_UI_PASSWORD."`
+	Addr string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where to listen, ${default} if left out. Other than loopback needs WEBHOOK_UI_USER and WEBHOOK_UI_PASSWORD, and --tls-cert or --behind-proxy."`
+
+	pagesFlags
 }
 
 // Run serves pages until the context ends.
 func (c *serveCommand) Run(a *app) error {
-	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
-		return usagef("--addr must be HOST:PORT, such as 127.0.0.1:8080, and is %q", c.Addr)
+	if err := checkAddr(c.Addr); err != nil {
+		return err
 	}
 	return a.withPool(func(cfg *config.Config, pool *pgxpool.Pool) error {
-		server, err := ops.NewServer(a.ctx, &ops.Config{
-			Pool:     pool,
-			Addr:     c.Addr,
-			User:     cfg.UIUser,
-			Password: string(cfg.UIPassword),
-			Logger:   a.logger(cfg),
-		})
+		pages, err := c.config(a, cfg, pool, c.Addr)
+		if err != nil {
+			return err
+		}
+		server, err := ops.NewServer(a.ctx, pages)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -19,6 +20,9 @@ const (
 	// its locks they are what a worker takes of the server's max_connections.
 	deliveryConns = 6
 	riverConns    = 8
+
+	// gcPercent makes garbage collection rarer than Go's 100 does: a worker keeps a few MB, and makes much garbage.
+	gcPercent = 400
 )
 
 type workCommand struct {
@@ -44,6 +48,9 @@ func (c *workCommand) Run(a *app) error {
 	if err := migrations.Check(a.ctx, pool); err != nil {
 		return err
 	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	return deliver(a, cfg, pool, logger, c.Instance)
 }
 
@@ -55,6 +62,9 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 	}
 	if err := store.CheckKey(a.ctx); err != nil {
 		return wrongKey(err)
+	}
+	if err := warnOfMissingKeys(a.ctx, store, logger); err != nil {
+		return err
 	}
 	if err := saveSettings(a, cfg, pool, logger); err != nil {
 		return err
@@ -74,13 +84,15 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 	defer riverPool.Close()
 
 	sender := partners.NewSender(&partners.SenderConfig{
-		Guard:     partners.NewGuard(cfg.AllowNetworks, cfg.AllowPorts),
+		Guard:     newGuard(cfg),
+		Proxy:     cfg.Proxy.URL,
 		Timeout:   cfg.HTTPTimeout.Std(),
 		MaxIdle:   cfg.MaxConcurrent,
 		UserAgent: "webhook-worker/" + version,
 	})
 	defer sender.Close()
 
+	partnerInFlight, userInFlight := cfg.InFlightBounds()
 	runner := jobs.NewRunner(&jobs.RunnerConfig{
 		Pool:       pool,
 		RiverPool:  riverPool,
@@ -100,6 +112,11 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 			Jitter:    cfg.RetryJitter,
 		},
 		MaxConcurrent:    cfg.MaxConcurrent,
+		PartnerInFlight:  partnerInFlight,
+		UserInFlight:     userInFlight,
+		CircuitFailures:  cfg.CircuitFailures,
+		CircuitMaxHold:   cfg.CircuitMaxHold.Std(),
+		DisableAfter:     cfg.DisableAfter.Std(),
 		PollInterval:     cfg.WorkerPollInterval.Std(),
 		Timeout:          cfg.WorkerTimeout.Std(),
 		ShutdownTimeout:  cfg.ShutdownTimeout.Std(),

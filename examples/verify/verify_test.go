@@ -27,17 +27,21 @@ func TestExamplesVerify(t *testing.T) {
 	output, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./go").CombinedOutput()
 	require.NoError(t, err, string(output))
 
-	for name, command := range map[string][]string{
-		"go":     {binary},
-		"node":   {"node", "node/receiver.mjs"},
-		"python": {"python3", "python/receiver.py"},
+	for name, receiver := range map[string]struct {
+		scheme  partners.Scheme
+		command []string
+	}{
+		"go":            {partners.SchemeV1, []string{binary}},
+		"node":          {partners.SchemeV1, []string{"node", "node/receiver.mjs"}},
+		"python":        {partners.SchemeV1, []string{"python3", "python/receiver.py"}},
+		"node, ed25519": {partners.SchemeV1a, []string{"node", "node/ed25519.mjs"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			secret := partners.GenerateSecret()
-			url := start(t, command, secret)
+			secret := receiver.scheme.GenerateSecret()
+			url := start(t, receiver.command, secret)
 			sender := partners.NewSender(&partners.SenderConfig{
-				Guard:     partners.NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, nil),
+				Guard:     partners.NewGuard(&partners.GuardConfig{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}),
 				Timeout:   10 * time.Second,
 				UserAgent: "webhook-worker/test",
 			})
@@ -51,8 +55,8 @@ func TestExamplesVerify(t *testing.T) {
 				return response.Status
 			}
 			require.Equal(t, http.StatusNoContent, send(time.Now(), secret))
-			require.Equal(t, http.StatusNoContent, send(time.Now(), partners.GenerateSecret(), secret), "one of two signatures fits")
-			require.Equal(t, http.StatusUnauthorized, send(time.Now(), partners.GenerateSecret()), "another's secret")
+			require.Equal(t, http.StatusNoContent, send(time.Now(), partners.SchemeV1a.GenerateSecret(), partners.GenerateSecret(), secret), "one of three signatures fits")
+			require.Equal(t, http.StatusUnauthorized, send(time.Now(), receiver.scheme.GenerateSecret()), "another's secret")
 			require.Equal(t, http.StatusUnauthorized, send(time.Now().Add(-time.Hour), secret), "an old request")
 		})
 	}
@@ -61,12 +65,13 @@ func TestExamplesVerify(t *testing.T) {
 func TestExamplesRefuseAnEmptySecret(t *testing.T) {
 	t.Parallel()
 	for name, command := range map[string][]string{
-		"go":     {"go", "run", "./go"},
-		"node":   {"node", "node/receiver.mjs"},
-		"python": {"python3", "python/receiver.py"},
+		"go":            {"go", "run", "./go"},
+		"node":          {"node", "node/receiver.mjs"},
+		"python":        {"python3", "python/receiver.py"},
+		"node, ed25519": {"node", "node/ed25519.mjs"},
 	} {
 		receiver := exec.CommandContext(t.Context(), command[0], command[1:]...)
-		receiver.Env = append(os.Environ(), "WEBHOOK_SECRET=", "ADDR=127.0.0.1:0", "PORT=0")
+		receiver.Env = append(os.Environ(), "WEBHOOK_SECRET=", "WEBHOOK_PUBLIC_KEY=", "ADDR=127.0.0.1:0", "PORT=0")
 		require.Error(t, receiver.Run(), name)
 	}
 }
@@ -81,7 +86,7 @@ func start(t *testing.T, command []string, secret partners.Secret) string {
 
 	receiver := exec.CommandContext(context.WithoutCancel(t.Context()), command[0], command[1:]...)
 	receiver.Env = append(os.Environ(),
-		"WEBHOOK_SECRET="+secret.Reveal(), "ADDR="+addr, "PORT="+strconv.Itoa(listener.Addr().(*net.TCPAddr).Port))
+		"WEBHOOK_SECRET="+secret.Reveal(), "WEBHOOK_PUBLIC_KEY="+secret.PublicKey(), "ADDR="+addr, "PORT="+strconv.Itoa(listener.Addr().(*net.TCPAddr).Port))
 	var output bytes.Buffer
 	receiver.Stdout, receiver.Stderr = &output, &output
 	require.NoError(t, receiver.Start())

@@ -2,10 +2,9 @@
 package config
 
 import (
-	"encoding/base64"
+	"cmp"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"reflect"
 	"strconv"
@@ -21,12 +20,14 @@ import (
 // Config is everything that the environment decides. The tags give each variable's name, default and help;
 // `webhook-worker config`, the README's table and the errors are made from them.
 type Config struct {
-	DatabaseURL        DatabaseURL `env:"DATABASE_URL" help:"PostgreSQL connection string. Required by every command but dev, receive, keys and config."`
+	DatabaseURL        DatabaseURL `env:"DATABASE_URL" help:"PostgreSQL connection string. Required by every command but dev, receive, keys generate and config."`
 	DatabaseDirectURL  DatabaseURL `env:"DATABASE_DIRECT_URL" help:"The same database around a connection pooler, for a worker's locks and LISTEN. Needed where DATABASE_URL goes through one."`
 	WorkerPollInterval Duration    `env:"WORKER_POLL_INTERVAL" default:"5" help:"How often a worker looks for due deliveries when nothing has woken it."`
-	WorkerBatchSize    int         `env:"WORKER_BATCH_SIZE" default:"200" help:"Most rows in one statement of the audit log (1 to 10000); its predecessor's default was 10."`
+	WorkerBatchSize    int         `env:"WORKER_BATCH_SIZE" default:"1000" help:"Most rows in one statement of the audit log (1 to 10000); its predecessor's default was 10."`
 	WorkerTimeout      Duration    `env:"WORKER_TIMEOUT" default:"30" help:"Time that one delivery may take, the database's part aside; not below HTTP_TIMEOUT."`
-	MaxConcurrent      int         `env:"MAX_CONCURRENT_DELIVERIES" default:"100" help:"Deliveries that one worker process has under way at once (1 to 10000)."`
+	MaxConcurrent      int         `env:"MAX_CONCURRENT_DELIVERIES" default:"500" help:"Deliveries that one worker process has under way at once (1 to 10000)."`
+	PartnerInFlight    int         `env:"PARTNER_MAX_IN_FLIGHT" default:"0" help:"Requests to one partner that one worker process has under way at once (1 to 10000), unless the partner has a number of its own; 0: a fifth of MAX_CONCURRENT_DELIVERIES."`
+	UserInFlight       int         `env:"USER_MAX_IN_FLIGHT" default:"0" help:"Requests to all partners of one user that one worker process has under way at once (1 to 10000); 0: half of MAX_CONCURRENT_DELIVERIES."`
 	RetryBaseDelay     Duration    `env:"RETRY_BASE_DELAY" default:"30" help:"Wait after the first failed try; each further wait is twice as long."`
 	RetryMaxDelay      Duration    `env:"RETRY_MAX_DELAY" default:"3600" help:"Longest wait between two tries, also when a partner asks for more with Retry-After."`
 	RetryMaxAttempts   int         `env:"RETRY_MAX_ATTEMPTS" default:"5" help:"Retries after the first try (0 to 100); then the delivery is a dead letter. A partner may have a number of its own."`
@@ -34,10 +35,16 @@ type Config struct {
 	HTTPTimeout        Duration    `env:"HTTP_TIMEOUT" default:"30" help:"Time for one request, from the connection to the end of the answer's body."`
 	ShutdownTimeout    Duration    `env:"SHUTDOWN_TIMEOUT" default:"30" help:"Time that running deliveries get to finish after SIGTERM."`
 
-	EncryptionKey EncryptionKey  `env:"WEBHOOK_ENCRYPTION_KEY" help:"Key that partners' secrets are sealed with: base64 of 32 bytes, as webhook-worker keys generate prints it. Required to work with partners."`
-	AllowHTTP     bool           `env:"WEBHOOK_ALLOW_HTTP" default:"false" help:"Whether partners may have http URLs."`
-	AllowNetworks Networks       `env:"WEBHOOK_ALLOW_NETWORKS" help:"Networks that may be dialled although they are private, as CIDRs with commas between, on any port."`
-	AllowPorts    partners.Ports `env:"WEBHOOK_ALLOW_PORTS" default:"80,443,8000-9999" help:"Ports that may be dialled, single or as ranges, with commas between."`
+	CircuitFailures int       `env:"CIRCUIT_FAILURES" default:"20" help:"Failed tries in a row, of three deliveries or more, after which a partner's deliveries are held back but for probes (1 to 10000); 0: never."`
+	CircuitMaxHold  Duration  `env:"CIRCUIT_MAX_HOLD" default:"24h" help:"Longest that a delivery is so held back; then its tries are made and count."`
+	DisableAfter    Retention `env:"PARTNER_DISABLE_AFTER" default:"5d" help:"How long every try to a partner fails before it is disabled; -1: never."`
+
+	EncryptionKey     EncryptionKey  `env:"WEBHOOK_ENCRYPTION_KEY" help:"Key that partners' secrets are sealed with: base64 of 32 bytes, as webhook-worker keys generate prints it. Required to work with partners."`
+	OldEncryptionKeys EncryptionKeys `env:"WEBHOOK_ENCRYPTION_KEYS_OLD" help:"Keys that sealed secrets before and only open them now, with commas between."`
+	AllowHTTP         bool           `env:"WEBHOOK_ALLOW_HTTP" default:"false" help:"Whether partners may have http URLs."`
+	AllowNetworks     Networks       `env:"WEBHOOK_ALLOW_NETWORKS" help:"Networks that may be dialled although they are private, as CIDRs with commas between, on any port."`
+	AllowPorts        partners.Ports `env:"WEBHOOK_ALLOW_PORTS" default:"80,443,8000-9999" help:"Ports that may be dialled, single or as ranges, with commas between."`
+	Proxy             ProxyURL       `env:"WEBHOOK_PROXY_URL" help:"Proxy that requests to partners go out through: http://HOST:PORT or https://HOST:PORT, with USER:PASSWORD@ if it asks. Empty: none; HTTP_PROXY and its kind are not read."`
 
 	AuditLogEnabled      bool      `env:"AUDIT_LOG_ENABLED" default:"true" help:"Whether each attempt gets a row in webhook_delivery_log."`
 	RetentionCompleted   Retention `env:"RETENTION_COMPLETED" default:"24h" help:"How long delivered jobs are kept."`
@@ -47,28 +54,26 @@ type Config struct {
 	RetentionAttempts    Retention `env:"RETENTION_ATTEMPTS" default:"90d" help:"How long rows of the audit log are kept."`
 
 	HealthAddr HealthAddr `env:"WORKER_HEALTH_ADDR" help:"Where a worker answers /healthz and /readyz: HOST:PORT, or unix:PATH; %i is the instance. Empty: nowhere."`
-	UIUser     string     `env:"WEBHOOK_UI_USER" help:"User name for the pages of serve."`
-	UIPassword Password   `env:"WEBHOOK_UI_PASSWORD" help:"Password for the pages of serve."`
+	UIUser     string     `env:"WEBHOOK_UI_USER" help:"User name for the pages of serve, without a colon."`
+	UIPassword Password   `env:"WEBHOOK_UI_PASSWORD" help:"Password for the pages of serve, or its hash: argon2id, as webhook-worker keys hash-password prints it, or bcrypt."`
 
 	LogLevel  LogLevel  `env:"LOG_LEVEL" default:"INFO" help:"DEBUG, INFO, WARNING or ERROR."`
 	LogFormat LogFormat `env:"LOG_FORMAT" default:"text" help:"text or json."`
+
+	origins map[string]origin // by variable; none for defaults
 }
 
-// Load reads a Config from an environment as os.Environ gives it. An empty value counts as unset. The
-// error is one line that names the variable.
+// Load reads a Config from an environment as os.Environ gives it, and from the files that it names. An empty
+// value counts as unset. The error is one line that names the variable.
 func Load(environ []string) (*Config, error) {
-	values := make(map[string]string, len(environ))
-	for _, entry := range environ {
-		name, value, _ := strings.Cut(entry, "=")
-		if value == "" {
-			delete(values, name) // the last setting counts, also when it unsets
-			continue
-		}
-		values[name] = value
+	values := parse(environ)
+	origins, err := resolve(values)
+	if err != nil {
+		return nil, err
 	}
-	var cfg Config
+	cfg := Config{origins: origins}
 	if err := env.ParseWithOptions(&cfg, env.Options{Environment: values, DefaultValueTagName: "default"}); err != nil {
-		return nil, describe(err, values)
+		return nil, describe(err, values, origins)
 	}
 	return &cfg, cfg.validate()
 }
@@ -89,6 +94,11 @@ func (c *Config) RequireEncryptionKey() error {
 	return nil
 }
 
+// InFlightBounds are how many requests to one partner, and of one user, are under way at once.
+func (c *Config) InFlightBounds() (partner, user int) {
+	return cmp.Or(c.PartnerInFlight, max(1, c.MaxConcurrent/5)), cmp.Or(c.UserInFlight, max(1, c.MaxConcurrent/2))
+}
+
 // validate checks what one variable alone cannot show.
 func (c *Config) validate() error {
 	between := func(name string, value, low, high int) error {
@@ -106,6 +116,10 @@ func (c *Config) validate() error {
 	if err := errors.Join(
 		between("WORKER_BATCH_SIZE", c.WorkerBatchSize, 1, 10_000),
 		between("MAX_CONCURRENT_DELIVERIES", c.MaxConcurrent, 1, 10_000),
+		between("PARTNER_MAX_IN_FLIGHT", c.PartnerInFlight, 0, 10_000),
+		between("USER_MAX_IN_FLIGHT", c.UserInFlight, 0, 10_000),
+		between("CIRCUIT_FAILURES", c.CircuitFailures, 0, 10_000),
+		positive("CIRCUIT_MAX_HOLD", c.CircuitMaxHold),
 		between("RETRY_MAX_ATTEMPTS", c.RetryMaxAttempts, 0, 100),
 		positive("WORKER_POLL_INTERVAL", c.WorkerPollInterval),
 		positive("WORKER_TIMEOUT", c.WorkerTimeout),
@@ -129,13 +143,15 @@ func (c *Config) validate() error {
 		return fmt.Errorf("RETENTION_EVENTS (%s) must not be below RETENTION_DEAD_LETTERS (%s): a dead letter needs its event's payload", c.RetentionEvents, c.RetentionDeadLetters)
 	case (c.UIUser == "") != (c.UIPassword == ""):
 		return errors.New("WEBHOOK_UI_USER and WEBHOOK_UI_PASSWORD go together: set both or neither")
+	case strings.Contains(c.UIUser, ":"):
+		return errors.New("WEBHOOK_UI_USER must not have a colon, with which browsers end the name")
 	}
 	return nil
 }
 
 // describe turns the first error of the env library, which names struct fields, into one that names the
 // variable and, unless it is secret, its value.
-func describe(err error, values map[string]string) error {
+func describe(err error, values map[string]string, origins map[string]origin) error {
 	var parse env.ParseError
 	if !errors.As(err, &parse) {
 		return fmt.Errorf("reading the environment: %w", err)
@@ -143,6 +159,9 @@ func describe(err error, values map[string]string) error {
 	for _, variable := range variables() {
 		if variable.field != parse.Name {
 			continue
+		}
+		if from := origins[variable.Name]; from.path != "" {
+			return fmt.Errorf("%s (%s) is not valid: %w", variable.Name, from, reason(parse.Err))
 		}
 		if variable.Secret {
 			return fmt.Errorf("%s is not valid: %w", variable.Name, reason(parse.Err))
@@ -188,6 +207,8 @@ type Variable struct {
 	Value   string `json:"value"` // the effective value, redacted if it is secret
 	Help    string `json:"help"`
 	Secret  bool   `json:"secret"`
+	From    Source `json:"from"`
+	File    string `json:"file,omitempty"` // that holds the value
 
 	field string
 }
@@ -197,7 +218,12 @@ func (c *Config) Variables() []Variable {
 	list := variables()
 	values := reflect.ValueOf(c).Elem()
 	for i := range list {
-		list[i].Value = fmt.Sprint(values.Field(i).Interface())
+		variable := &list[i]
+		variable.Value = fmt.Sprint(values.FieldByName(variable.field).Interface())
+		variable.From = FromDefault
+		if from, isSet := c.origins[variable.Name]; isSet {
+			variable.From, variable.File = from.source, from.path
+		}
 	}
 	return list
 }
@@ -207,6 +233,9 @@ func variables() []Variable {
 	fields := reflect.VisibleFields(reflect.TypeFor[Config]())
 	list := make([]Variable, 0, len(fields))
 	for _, field := range fields {
+		if !field.IsExported() {
+			continue
+		}
 		list = append(list, Variable{
 			Name:    field.Tag.Get("env"),
 			Default: field.Tag.Get("default"),
@@ -216,59 +245,4 @@ func variables() []Variable {
 		})
 	}
 	return list
-}
-
-// secret marks the types whose values must not be shown.
-type secret interface{ secret() }
-
-// EncryptionKey is 32 bytes, read from base64. It prints as [redacted].
-type EncryptionKey []byte
-
-// UnmarshalText reads base64 of 32 bytes; white space around it does not matter.
-func (k *EncryptionKey) UnmarshalText(text []byte) error {
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil {
-		return errors.New("it must be base64 of 32 bytes; `webhook-worker keys generate` makes one")
-	}
-	if len(key) != partners.KeySize {
-		return fmt.Errorf("it must be base64 of 32 bytes, and holds %d; `webhook-worker keys generate` makes one", len(key))
-	}
-	*k = key
-	return nil
-}
-
-func (k EncryptionKey) String() string { return redacted(len(k) > 0) }
-
-// LogValue is for slog.
-func (k EncryptionKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
-
-// MarshalText is for JSON, and for logs of a whole Config.
-func (k EncryptionKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
-
-// GoString is for %#v.
-func (k EncryptionKey) GoString() string { return k.String() }
-
-func (k EncryptionKey) secret() {}
-
-// Password is text that prints as [redacted].
-type Password string
-
-func (p Password) String() string { return redacted(p != "") }
-
-// LogValue is for slog.
-func (p Password) LogValue() slog.Value { return slog.StringValue(p.String()) }
-
-// MarshalText is for JSON, and for logs of a whole Config.
-func (p Password) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
-
-// GoString is for %#v.
-func (p Password) GoString() string { return p.String() }
-
-func (p Password) secret() {}
-
-func redacted(set bool) string {
-	if set {
-		return "[redacted]"
-	}
-	return ""
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -28,18 +29,30 @@ func load(t *testing.T, environ ...string) *Config {
 	return cfg
 }
 
+// requireValues compares what two configurations say, wherever they have it from.
+func requireValues(t *testing.T, want, got *Config) {
+	t.Helper()
+
+	wanted, gotten := *want, *got
+	wanted.origins, gotten.origins = nil, nil
+	require.Equal(t, wanted, gotten)
+}
+
 func defaults() *Config {
 	const day = 24 * time.Hour
 	return &Config{
 		WorkerPollInterval:   Duration(5 * time.Second),
-		WorkerBatchSize:      200,
+		WorkerBatchSize:      1000,
 		WorkerTimeout:        Duration(30 * time.Second),
-		MaxConcurrent:        100,
+		MaxConcurrent:        500,
 		RetryBaseDelay:       Duration(30 * time.Second),
 		RetryMaxDelay:        Duration(time.Hour),
 		RetryMaxAttempts:     5,
 		HTTPTimeout:          Duration(30 * time.Second),
 		ShutdownTimeout:      Duration(30 * time.Second),
+		CircuitFailures:      20,
+		CircuitMaxHold:       Duration(day),
+		DisableAfter:         Retention(5 * day),
 		AllowPorts:           partners.Ports{{First: 80, Last: 80}, {First: 443, Last: 443}, {First: 8000, Last: 9999}},
 		AuditLogEnabled:      true,
 		RetentionCompleted:   Retention(day),
@@ -55,42 +68,66 @@ func defaults() *Config {
 func TestDefaults(t *testing.T) {
 	t.Parallel()
 
-	require.Equal(t, defaults(), load(t))
+	requireValues(t, defaults(), load(t))
 
 	// An empty value counts as unset, and other variables are none of ours.
 	environ := []string{"PATH=/bin", "=odd", "odd", ""}
 	for _, variable := range variables() {
 		environ = append(environ, variable.Name+"=")
 	}
-	require.Equal(t, defaults(), load(t, environ...))
+	requireValues(t, defaults(), load(t, environ...))
 }
 
 // Load reads what it is given and not the process's environment.
 func TestLoadIsPure(t *testing.T) {
 	t.Setenv("WORKER_BATCH_SIZE", "7")
 	t.Setenv("LOG_LEVEL", "nonsense")
-	require.Equal(t, defaults(), load(t))
+	requireValues(t, defaults(), load(t))
+}
+
+func TestInFlightBounds(t *testing.T) {
+	t.Parallel()
+
+	for environ, want := range map[string][2]int{
+		"MAX_CONCURRENT_DELIVERIES=500": {100, 250},
+		"MAX_CONCURRENT_DELIVERIES=15":  {3, 7},
+		"MAX_CONCURRENT_DELIVERIES=1":   {1, 1},
+		"PARTNER_MAX_IN_FLIGHT=7":       {7, 250},
+		"USER_MAX_IN_FLIGHT=7":          {100, 7},
+	} {
+		partner, user := load(t, environ).InFlightBounds()
+		require.Equal(t, want, [2]int{partner, user}, environ)
+	}
 }
 
 func TestEveryVariable(t *testing.T) {
 	t.Parallel()
 
 	for entry, change := range map[string]func(*Config){
-		"DATABASE_URL=postgres://u@h/db":                   func(c *Config) { c.DatabaseURL = "postgres://u@h/db" },
-		"WORKER_POLL_INTERVAL=0.5":                         func(c *Config) { c.WorkerPollInterval = Duration(500 * time.Millisecond) },
-		"WORKER_BATCH_SIZE=10000":                          func(c *Config) { c.WorkerBatchSize = 10_000 },
-		"WORKER_TIMEOUT=1m":                                func(c *Config) { c.WorkerTimeout = Duration(time.Minute) },
-		"MAX_CONCURRENT_DELIVERIES=1":                      func(c *Config) { c.MaxConcurrent = 1 },
-		"RETRY_BASE_DELAY=1ms":                             func(c *Config) { c.RetryBaseDelay = Duration(time.Millisecond) },
-		"RETRY_MAX_DELAY=1d":                               func(c *Config) { c.RetryMaxDelay = Duration(24 * time.Hour) },
-		"RETRY_MAX_ATTEMPTS=0":                             func(c *Config) { c.RetryMaxAttempts = 0 },
-		"RETRY_JITTER=0.25":                                func(c *Config) { c.RetryJitter = 0.25 },
-		"HTTP_TIMEOUT=29.5s":                               func(c *Config) { c.HTTPTimeout = Duration(29500 * time.Millisecond) },
-		"SHUTDOWN_TIMEOUT=0":                               func(c *Config) { c.ShutdownTimeout = 0 },
-		"WEBHOOK_ENCRYPTION_KEY=" + testKey:                func(c *Config) { c.EncryptionKey = testKeyBytes() },
-		"WEBHOOK_ALLOW_HTTP=true":                          func(c *Config) { c.AllowHTTP = true },
-		"WEBHOOK_ALLOW_NETWORKS=10.0.0.0/8":                func(c *Config) { c.AllowNetworks = networks("10.0.0.0/8") },
-		"WEBHOOK_ALLOW_PORTS=1-65535":                      func(c *Config) { c.AllowPorts = partners.Ports{{First: 1, Last: 65535}} },
+		"DATABASE_URL=postgres://u@h/db":    func(c *Config) { c.DatabaseURL = "postgres://u@h/db" },
+		"WORKER_POLL_INTERVAL=0.5":          func(c *Config) { c.WorkerPollInterval = Duration(500 * time.Millisecond) },
+		"WORKER_BATCH_SIZE=10000":           func(c *Config) { c.WorkerBatchSize = 10_000 },
+		"WORKER_TIMEOUT=1m":                 func(c *Config) { c.WorkerTimeout = Duration(time.Minute) },
+		"MAX_CONCURRENT_DELIVERIES=1":       func(c *Config) { c.MaxConcurrent = 1 },
+		"PARTNER_MAX_IN_FLIGHT=7":           func(c *Config) { c.PartnerInFlight = 7 },
+		"USER_MAX_IN_FLIGHT=70":             func(c *Config) { c.UserInFlight = 70 },
+		"CIRCUIT_FAILURES=0":                func(c *Config) { c.CircuitFailures = 0 },
+		"CIRCUIT_MAX_HOLD=1h":               func(c *Config) { c.CircuitMaxHold = Duration(time.Hour) },
+		"PARTNER_DISABLE_AFTER=-1":          func(c *Config) { c.DisableAfter = Forever },
+		"RETRY_BASE_DELAY=1ms":              func(c *Config) { c.RetryBaseDelay = Duration(time.Millisecond) },
+		"RETRY_MAX_DELAY=1d":                func(c *Config) { c.RetryMaxDelay = Duration(24 * time.Hour) },
+		"RETRY_MAX_ATTEMPTS=0":              func(c *Config) { c.RetryMaxAttempts = 0 },
+		"RETRY_JITTER=0.25":                 func(c *Config) { c.RetryJitter = 0.25 },
+		"HTTP_TIMEOUT=29.5s":                func(c *Config) { c.HTTPTimeout = Duration(29500 * time.Millisecond) },
+		"SHUTDOWN_TIMEOUT=0":                func(c *Config) { c.ShutdownTimeout = 0 },
+		"WEBHOOK_ENCRYPTION_KEY=" + testKey: func(c *Config) { c.EncryptionKey = testKeyBytes() },
+		"WEBHOOK_ALLOW_HTTP=true":           func(c *Config) { c.AllowHTTP = true },
+		"WEBHOOK_ALLOW_NETWORKS=10.0.0.0/8": func(c *Config) { c.AllowNetworks = networks("10.0.0.0/8") },
+		"WEBHOOK_ALLOW_PORTS=1-65535":       func(c *Config) { c.AllowPorts = partners.Ports{{First: 1, Last: 65535}} },
+		"WEBHOOK_PROXY_URL=http://u:p@proxy:3128": func(c *Config) {
+			c.Proxy.URL = &url.URL{Scheme: "http", User: url.UserPassword("u", "p"), Host: "proxy:3128"}
+		},
+		"WEBHOOK_ENCRYPTION_KEYS_OLD=" + testKey + ", " + testKey + ",": func(c *Config) { c.OldEncryptionKeys = EncryptionKeys{testKeyBytes(), testKeyBytes()} },
 		"AUDIT_LOG_ENABLED=false":                          func(c *Config) { c.AuditLogEnabled = false },
 		"RETENTION_COMPLETED=3600":                         func(c *Config) { c.RetentionCompleted = Retention(time.Hour) },
 		"RETENTION_DEAD_LETTERS=7d":                        func(c *Config) { c.RetentionDeadLetters = Retention(7 * 24 * time.Hour) },
@@ -103,7 +140,7 @@ func TestEveryVariable(t *testing.T) {
 	} {
 		want := defaults()
 		change(want)
-		require.Equal(t, want, load(t, strings.Split(entry, "\x00")...))
+		requireValues(t, want, load(t, strings.Split(entry, "\x00")...))
 	}
 }
 
@@ -114,6 +151,7 @@ func TestRefusedValues(t *testing.T) {
 		{"DATABASE_URL=mysql://u:leaky@h/db", "DATABASE_URL is not valid: it must be a PostgreSQL connection string"},
 		{"DATABASE_URL=postgres://u:leaky@h:port/db", "DATABASE_URL is not valid"},
 		{"DATABASE_URL=postgres://u:leaky%zz@h/db", "DATABASE_URL is not valid"},
+		{"WEBHOOK_PROXY_URL=socks5://u:leaky@proxy:1080", "WEBHOOK_PROXY_URL is not valid: it must be http://HOST:PORT"},
 		{"WORKER_POLL_INTERVAL=0", "WORKER_POLL_INTERVAL must be longer than 0"},
 		{"WORKER_POLL_INTERVAL=0.05", "WORKER_POLL_INTERVAL must be at least 100ms, and is 50ms"},
 		{"WORKER_POLL_INTERVAL=often", "WORKER_POLL_INTERVAL=often is not valid: it must be seconds"},
@@ -141,6 +179,7 @@ func TestRefusedValues(t *testing.T) {
 		{"SHUTDOWN_TIMEOUT=-1", "SHUTDOWN_TIMEOUT must not be negative, and is -1s"},
 		{"WEBHOOK_ENCRYPTION_KEY=leaky", "WEBHOOK_ENCRYPTION_KEY is not valid: it must be base64 of 32 bytes"},
 		{"WEBHOOK_ENCRYPTION_KEY=bGVha3k=", "WEBHOOK_ENCRYPTION_KEY is not valid: it must be base64 of 32 bytes, and holds 5"},
+		{"WEBHOOK_ENCRYPTION_KEYS_OLD=" + testKey + ",bGVha3k=", "WEBHOOK_ENCRYPTION_KEYS_OLD is not valid: key 2 of the list: it must be base64 of 32 bytes, and holds 5"},
 		{"WEBHOOK_ALLOW_HTTP=maybe", "WEBHOOK_ALLOW_HTTP=maybe is not valid: it must be true or false"},
 		{"WEBHOOK_ALLOW_NETWORKS=10.0.0.0/33", `WEBHOOK_ALLOW_NETWORKS=10.0.0.0/33 is not valid: "10.0.0.0/33" is not a CIDR`},
 		{"WEBHOOK_ALLOW_PORTS=http", `WEBHOOK_ALLOW_PORTS=http is not valid: "http" is not a port`},
@@ -151,6 +190,9 @@ func TestRefusedValues(t *testing.T) {
 		{"RETENTION_CANCELLED=-2", "RETENTION_CANCELLED=-2 is not valid"},
 		{"RETENTION_EVENTS=89d", "RETENTION_EVENTS (89d) must not be below RETENTION_DEAD_LETTERS (90d)"},
 		{"RETENTION_ATTEMPTS=months", "RETENTION_ATTEMPTS=months is not valid"},
+		{"WEBHOOK_UI_USER=a:b\x00WEBHOOK_UI_PASSWORD=leaky", "WEBHOOK_UI_USER must not have a colon"},
+		{"WEBHOOK_UI_USER=u\x00WEBHOOK_UI_PASSWORD=$argon2id$leaky", "WEBHOOK_UI_PASSWORD is not valid: it begins like an argon2id hash and is none"},
+		{"WEBHOOK_UI_USER=u\x00WEBHOOK_UI_PASSWORD=$2b$10$leaky", "WEBHOOK_UI_PASSWORD is not valid: it begins like a bcrypt hash and is none"},
 		{"WEBHOOK_UI_USER=u", "WEBHOOK_UI_USER and WEBHOOK_UI_PASSWORD go together"},
 		{"WEBHOOK_UI_PASSWORD=leaky", "WEBHOOK_UI_USER and WEBHOOK_UI_PASSWORD go together"},
 		{"LOG_LEVEL=LOUD", "LOG_LEVEL=LOUD is not valid: it must be DEBUG, INFO, WARNING or ERROR"},
@@ -197,7 +239,7 @@ func TestVariables(t *testing.T) {
 	} {
 		require.Equal(t, want, values[name], name)
 	}
-	require.ElementsMatch(t, []string{"DATABASE_URL", "DATABASE_DIRECT_URL", "WEBHOOK_ENCRYPTION_KEY", "WEBHOOK_UI_PASSWORD"}, secrets)
+	require.ElementsMatch(t, []string{"DATABASE_URL", "DATABASE_DIRECT_URL", "WEBHOOK_ENCRYPTION_KEY", "WEBHOOK_ENCRYPTION_KEYS_OLD", "WEBHOOK_PROXY_URL", "WEBHOOK_UI_PASSWORD"}, secrets)
 	requireHidden(t, fmt.Sprint(cfg.Variables()))
 
 	// What is not set shows as nothing, so that one sees it.
@@ -218,7 +260,7 @@ func TestShownValuesCanBeReadAgain(t *testing.T) {
 	for _, variable := range cfg.Variables() {
 		environ = append(environ, variable.Name+"="+variable.Value)
 	}
-	require.Equal(t, cfg, load(t, environ...))
+	requireValues(t, cfg, load(t, environ...))
 }
 
 func TestNoDurationOverflows(t *testing.T) {

@@ -15,8 +15,10 @@ import (
 func TestSecretsDoNotShow(t *testing.T) {
 	t.Parallel()
 
-	cfg := load(t, "DATABASE_URL=postgres://u:leaky@h/db", "WEBHOOK_ENCRYPTION_KEY="+testKey, "WEBHOOK_UI_USER=ada", "WEBHOOK_UI_PASSWORD=leaky")
-	for _, value := range []any{*cfg, cfg, cfg.DatabaseURL, cfg.EncryptionKey, cfg.UIPassword} {
+	cfg := load(t, "DATABASE_URL=postgres://u:leaky@h/db", "WEBHOOK_ENCRYPTION_KEY="+testKey,
+		"WEBHOOK_ENCRYPTION_KEYS_OLD="+testKey, "WEBHOOK_UI_USER=ada", "WEBHOOK_UI_PASSWORD=leaky",
+		"WEBHOOK_PROXY_URL=http://ada:leaky@proxy:3128")
+	for _, value := range []any{*cfg, cfg, cfg.DatabaseURL, cfg.EncryptionKey, cfg.OldEncryptionKeys, cfg.UIPassword, cfg.Proxy} {
 		for _, verb := range []string{"%v", "%+v", "%s", "%q", "%#v", "%x"} {
 			requireHidden(t, fmt.Sprintf(verb, value))
 		}

@@ -13,7 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/epicvoice/webhook-worker/partners"
 )
 
 const day = 24 * time.Hour
@@ -83,16 +86,19 @@ func parseDuration(text string) (time.Duration, error) {
 		return scale(seconds, time.Second, bad)
 	}
 	parsed, err := time.ParseDuration(text)
-	if err != nil {
+	if err != nil || parsed.Abs() > longest {
 		return 0, bad
 	}
 	return parsed, nil
 }
 
+// longest leaves room to add to what is configured.
+const longest = time.Duration(math.MaxInt64 / 2)
+
 // scale multiplies, and refuses what does not fit (NaN and infinity included).
 func scale(number float64, unit time.Duration, bad error) (time.Duration, error) {
 	product := number * float64(unit)
-	if math.IsNaN(product) || math.Abs(product) > float64(math.MaxInt64/2) {
+	if math.IsNaN(product) || math.Abs(product) > float64(longest) {
 		return 0, bad
 	}
 	return time.Duration(product), nil
@@ -123,13 +129,44 @@ func (u *DatabaseURL) UnmarshalText(text []byte) error {
 }
 
 // passwordKeyword finds a password among keywords and values: quoted, or up to white space, with
-// backslashes that take the next character along.
-var passwordKeyword = regexp.MustCompile(`(?is)(password\s*=\s*)('(?:[^'\\]|\\.)*'?|(?:[^\s\\]|\\.?)+)`)
+// backslashes that take the next character along. White space is what it is to pgx, which a vertical tab is too.
+var passwordKeyword = regexp.MustCompile(`(?is)(password[\s\v]*=[\s\v]*)('(?:[^'\\]|\\.)*'?|(?:[^\s\v\\]|\\.?)+)`)
 
 const hidden = "xxxxx"
 
-// String looks for passwords where pgx does, which reads more than net/url: a password may have # and ?.
+// String is the connection string as it was given, without its passwords. Where something of the password would be
+// left, because the string is read in a way that is not foreseen here, it is only what pgx read of it.
 func (u DatabaseURL) String() string {
+	shown := u.hidePasswords()
+	read, err := pgx.ParseConfig(string(u))
+	if err != nil || !shows(shown, read.Password) {
+		return shown
+	}
+	place := &url.URL{
+		Scheme: "postgres", User: url.UserPassword(read.User, hidden), Path: "/" + read.Database,
+		Host: net.JoinHostPort(read.Host, strconv.Itoa(int(read.Port))),
+	}
+	return place.String()
+}
+
+// shows says whether a text shows a password, or a part of it that is long enough to tell, in any of the spellings that
+// a connection string may have it in.
+func shows(text, password string) bool {
+	const telling = 5
+	decoded, _ := url.PathUnescape(text)
+	part := min(telling, len(password))
+	for i := 0; part > 0 && i+part <= len(password); i++ {
+		for _, spelling := range []string{text, decoded, strings.ReplaceAll(text, `\`, "")} {
+			if strings.Contains(spelling, password[i:i+part]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hidePasswords looks for passwords where pgx does, which reads more than net/url: a password may have # and ?.
+func (u DatabaseURL) hidePasswords() string {
 	text := string(u)
 	if !strings.HasPrefix(text, "postgres://") && !strings.HasPrefix(text, "postgresql://") {
 		return passwordKeyword.ReplaceAllString(text, "${1}"+hidden)
@@ -144,18 +181,22 @@ func (u DatabaseURL) String() string {
 			authority = user + ":" + hidden + authority[at:]
 		}
 	}
-	location, query, hasQuery := strings.Cut(authority+path, "?")
-	if !hasQuery {
-		return scheme + "://" + location
-	}
-	settings := strings.Split(query, "&")
-	for i, setting := range settings {
-		name, _, _ := strings.Cut(setting, "=")
+	return scheme + "://" + hideSettings(authority+path)
+}
+
+// setting matches one of a URL's settings, up to the next.
+var setting = regexp.MustCompile(`[?&][^=?&]*=[^&]*`)
+
+// hideSettings hides passwords among the settings behind a URL's place. A question mark may also be in a user's name,
+// or come a second time.
+func hideSettings(text string) string {
+	return setting.ReplaceAllStringFunc(text, func(found string) string {
+		name, value, _ := strings.Cut(found, "=")
 		if plain, err := url.PathUnescape(name); err != nil || strings.Contains(strings.ToLower(plain), "password") {
-			settings[i] = name + "=" + hidden
+			return name + "=" + hidden
 		}
-	}
-	return scheme + "://" + location + "?" + strings.Join(settings, "&")
+		return name + "=" + hideSettings(value)
+	})
 }
 
 // LogValue keeps the password out of logs.
@@ -233,6 +274,39 @@ func (n Networks) String() string {
 	}
 	return strings.Join(items, ",")
 }
+
+// ProxyURL is where an outbound proxy is. It prints without its password, or, where there is none, its user, which
+// then is a token.
+type ProxyURL struct{ URL *url.URL } // nil: there is none
+
+// UnmarshalText refuses what is no URL of an HTTP proxy.
+func (p *ProxyURL) UnmarshalText(text []byte) (err error) {
+	p.URL, err = partners.ParseProxyURL(string(text))
+	return err
+}
+
+func (p ProxyURL) String() string {
+	if p.URL == nil {
+		return ""
+	}
+	if password, _ := p.URL.User.Password(); p.URL.User != nil && password == "" {
+		shown := *p.URL
+		shown.User = url.User("xxxxx")
+		return shown.String()
+	}
+	return p.URL.Redacted()
+}
+
+// LogValue keeps the password out of logs.
+func (p ProxyURL) LogValue() slog.Value { return slog.StringValue(p.String()) }
+
+// MarshalText is for JSON, and for logs of a whole Config.
+func (p ProxyURL) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// GoString is for %#v.
+func (p ProxyURL) GoString() string { return p.String() }
+
+func (p ProxyURL) secret() {}
 
 // LogLevel is the least severity that is logged.
 type LogLevel slog.Level

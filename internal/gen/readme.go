@@ -63,7 +63,10 @@ func configTable() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var text strings.Builder
+	var (
+		text    strings.Builder
+		secrets []string
+	)
 	text.WriteString("| Variable | Default | Meaning |\n|---|---|---|\n")
 	for _, variable := range cfg.Variables() {
 		value := ""
@@ -71,7 +74,12 @@ func configTable() (string, error) {
 			value = "`" + variable.Default + "`"
 		}
 		fmt.Fprintf(&text, "| `%s` | %s | %s |\n", variable.Name, value, strings.ReplaceAll(variable.Help, "|", `\|`))
+		if variable.Secret {
+			secrets = append(secrets, "`"+variable.Name+"`")
+		}
 	}
+	fmt.Fprintf(&text, "\nSecrets may be in files: `NAME_FILE=/path` instead of `NAME`, or a systemd credential called `NAME`. That goes for\n%s.\n",
+		strings.Join(secrets, ",\n"))
 	return text.String(), nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/epicvoice/webhook-worker/internal/config"
 )
@@ -61,6 +62,25 @@ func (h *Health) Close() {
 	if h.http != nil {
 		_ = h.http.Close()
 		h.serving.Wait()
+	}
+}
+
+// remembered is a check whose answer stands for a second, so that whoever asks without end does not keep the
+// database busy.
+func remembered(check func(ctx context.Context) error) func(ctx context.Context) error {
+	var (
+		mu     sync.Mutex
+		answer error
+		until  time.Time
+	)
+	return func(ctx context.Context) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Now().After(until) {
+			answer = check(context.WithoutCancel(ctx)) // it is for others too
+			until = time.Now().Add(time.Second)
+		}
+		return answer
 	}
 }
 

@@ -3,19 +3,18 @@ package ops
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"golang.org/x/net/netutil"
 	"riverqueue.com/riverui"
 )
 
@@ -25,36 +24,47 @@ const (
 
 	readTimeout     = 10 * time.Second
 	writeTimeout    = 60 * time.Second
-	idleTimeout     = 2 * time.Minute
+	idleTimeout     = 60 * time.Second
 	shutdownTimeout = 5 * time.Second
-	maxHeaderBytes  = 64 << 10
 	pingTimeout     = 3 * time.Second
-)
 
-// ErrExposed is returned for an address that others than this machine reach, if there are no credentials.
-var ErrExposed = errors.New("pages that others can reach need credentials: set WEBHOOK_UI_USER and WEBHOOK_UI_PASSWORD, or listen on 127.0.0.1")
+	// maxHeaderBytes and maxBodyBytes are far more than River UI sends: 1,000 job ids are 25 KB.
+	maxHeaderBytes = 16 << 10
+	maxBodyBytes   = 64 << 10
+
+	// maxConns bounds what clients can take of memory and file descriptors; more wait to be accepted.
+	maxConns = 1000
+)
 
 // Config is what a Server needs.
 type Config struct {
-	Pool     *pgxpool.Pool
-	Addr     string // HOST:PORT; port 0 is a free one
+	Pool   *pgxpool.Pool
+	Addr   string // HOST:PORT; port 0 is a free one
+	Logger *slog.Logger
+
 	User     string // empty: no credentials are asked for
-	Password string
-	Logger   *slog.Logger
+	Password string // or its hash, as [password.Parse] reads it
+
+	Certificate *Certificate // nil: no TLS
+	BehindProxy bool         // something in front of it encrypts
+	Hosts       []HostName   // names that are answered besides the address
+	ReadOnly    bool         // nothing can be changed
 }
 
 // Server serves River UI under /riverui/ and a health check under /healthz.
 type Server struct {
 	listener net.Listener
+	isTLS    bool
+	name     string // for URLs, where the address is none that can be called
 	http     *http.Server
 	ui       *riverui.Handler
 }
 
 // NewServer listens. Its error wraps [ErrExposed] if the address is not a loopback one and there are no
-// credentials.
+// credentials, or nothing that encrypts.
 func NewServer(ctx context.Context, cfg *Config) (*Server, error) {
-	if cfg.User == "" && !isLoopback(cfg.Addr) {
-		return nil, fmt.Errorf("listening on %s: %w", cfg.Addr, ErrExposed)
+	if err := cfg.checkExposure(); err != nil {
+		return nil, err
 	}
 	client, err := river.NewClient(riverpgxv5.New(cfg.Pool), &river.Config{Logger: cfg.Logger})
 	if err != nil {
@@ -68,45 +78,88 @@ func NewServer(ctx context.Context, cfg *Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making River UI: %w", err)
 	}
-
-	pages := http.NewServeMux()
-	pages.Handle(uiPrefix+"/", ui)
-	pages.Handle("/{$}", http.RedirectHandler(uiPrefix+"/", http.StatusSeeOther))
-
-	mux := http.NewServeMux()
-	mux.Handle("/", withCredentials(cfg, http.NewCrossOriginProtection().Handler(withHeaders(pages))))
-	ping := func(ctx context.Context) error {
-		bounded, cancel := context.WithTimeout(ctx, pingTimeout)
-		defer cancel()
-		if err := cfg.Pool.Ping(bounded); err != nil {
-			return errors.New("the database does not answer")
-		}
-		return nil
+	handler, err := cfg.handler(ui)
+	if err != nil {
+		return nil, err
 	}
-	mux.HandleFunc("GET /healthz", respond(ping))
-	mux.HandleFunc("GET /readyz", respond(ping))
-
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("listening for pages: %w", err)
 	}
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug), // what clients do to their connections
+	}
+	if cfg.Certificate != nil {
+		server.TLSConfig = cfg.Certificate.config()
+	}
+	name := "localhost"
+	if len(cfg.Hosts) > 0 {
+		name = string(cfg.Hosts[0])
+	}
 	return &Server{
-		listener: listener,
+		name:     name,
+		listener: netutil.LimitListener(listener, maxConns),
+		isTLS:    cfg.Certificate != nil,
+		http:     server,
 		ui:       ui,
-		http: &http.Server{
-			Handler:           mux,
-			ReadHeaderTimeout: readTimeout,
-			ReadTimeout:       readTimeout,
-			WriteTimeout:      writeTimeout,
-			IdleTimeout:       idleTimeout,
-			MaxHeaderBytes:    maxHeaderBytes,
-			ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
-		},
 	}, nil
 }
 
+// handler is all that is between the network and River UI, from the outside to the inside.
+func (c *Config) handler(ui http.Handler) (http.Handler, error) {
+	pages := http.NewServeMux()
+	pages.Handle(uiPrefix+"/", ui)
+	pages.Handle("/{$}", http.RedirectHandler(uiPrefix+"/", http.StatusSeeOther))
+
+	protected := withMethods(c.ReadOnly, http.MaxBytesHandler(pages, maxBodyBytes))
+	protected = http.NewCrossOriginProtection().Handler(protected)
+	if c.User != "" {
+		credentials, err := newCredentials(c)
+		if err != nil {
+			return nil, fmt.Errorf("reading the password of the pages: %w", err)
+		}
+		protected = credentials.protect(protected)
+	}
+
+	// Load balancers ask for the address of what they look for, or for any name, and have no credentials.
+	mux := http.NewServeMux()
+	mux.Handle("/", withHosts(c.Hosts, protected))
+	ping := remembered(func(ctx context.Context) error {
+		bounded, cancel := context.WithTimeout(ctx, pingTimeout)
+		defer cancel()
+		if err := c.Pool.Ping(bounded); err != nil {
+			return errors.New("the database does not answer")
+		}
+		return nil
+	})
+	mux.HandleFunc("GET /healthz", respond(ping))
+	mux.HandleFunc("GET /readyz", respond(ping))
+	return withHeaders(c.Certificate != nil, withRecovery(c.Logger, mux)), nil
+}
+
 // URL is where River UI is.
-func (s *Server) URL() string { return "http://" + s.listener.Addr().String() + uiPrefix + "/" }
+func (s *Server) URL() string {
+	scheme := "http"
+	if s.isTLS {
+		scheme = "https"
+	}
+	return scheme + "://" + s.host() + uiPrefix + "/"
+}
+
+// host is the address, or where that is all of them a name that is answered.
+func (s *Server) host() string {
+	addr, ok := s.listener.Addr().(*net.TCPAddr)
+	if !ok || !addr.IP.IsUnspecified() {
+		return s.listener.Addr().String()
+	}
+	return net.JoinHostPort(s.name, strconv.Itoa(addr.Port))
+}
 
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
@@ -123,50 +176,16 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	})
 	defer stop()
-	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.serve(); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving pages: %w", err)
 	}
 	<-drained // Serve returns when the shutdown begins
 	return nil
 }
 
-// isLoopback says whether only this machine reaches an address.
-func isLoopback(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
+func (s *Server) serve() error {
+	if s.isTLS {
+		return s.http.ServeTLS(s.listener, "", "")
 	}
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
-}
-
-// withCredentials asks for the configured user and password, and compares them in constant time.
-func withCredentials(cfg *Config, next http.Handler) http.Handler {
-	if cfg.User == "" {
-		return next
-	}
-	wantUser, wantPassword := sha256.Sum256([]byte(cfg.User)), sha256.Sum256([]byte(cfg.Password))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		user, password, _ := r.BasicAuth()
-		gotUser, gotPassword := sha256.Sum256([]byte(user)), sha256.Sum256([]byte(password))
-		if subtle.ConstantTimeCompare(gotUser[:], wantUser[:])&subtle.ConstantTimeCompare(gotPassword[:], wantPassword[:]) != 1 {
-			w.Header().Set("WWW-Authenticate", `Basic realm="webhook-worker", charset="UTF-8"`)
-			http.Error(w, "user and password, please", http.StatusUnauthorized)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// withHeaders keeps other sites from framing the pages and browsers from guessing types.
-func withHeaders(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Frame-Options", "DENY")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Referrer-Policy", "no-referrer")
-		next.ServeHTTP(w, r)
-	})
+	return s.http.Serve(s.listener)
 }

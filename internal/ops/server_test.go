@@ -2,6 +2,7 @@ package ops
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"log/slog"
 	"net/http"
@@ -62,13 +63,14 @@ func start(t *testing.T, change ...func(*Config)) *Server {
 	return server
 }
 
-func (s *Server) at(path string) string { return "http://" + s.listener.Addr().String() + path }
+func (s *Server) at(path string) string { return strings.TrimSuffix(s.URL(), uiPrefix+"/") + path }
 
 // answer is what a request got.
 type answer struct {
 	status int
 	header http.Header
 	body   string
+	proto  string
 }
 
 // send makes a request without following redirects. header is names and values in turn.
@@ -78,10 +80,17 @@ func send(ctx context.Context, method, url string, header ...string) (answer, er
 		return answer{}, err
 	}
 	for i := 0; i < len(header); i += 2 {
+		if header[i] == "Host" {
+			request.Host = header[i+1]
+		}
 		request.Header.Set(header[i], header[i+1])
 	}
 	client := &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			ForceAttemptHTTP2: true,
+			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Timeout:       patience,
 	}
@@ -91,7 +100,7 @@ func send(ctx context.Context, method, url string, header ...string) (answer, er
 	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
-	return answer{response.StatusCode, response.Header, string(content)}, err
+	return answer{response.StatusCode, response.Header, string(content), response.Proto}, err
 }
 
 // do is send for requests that must get an answer.
@@ -113,13 +122,32 @@ func TestExposed(t *testing.T) {
 	} {
 		_, err := NewServer(t.Context(), &Config{Pool: pool, Addr: addr, Logger: slog.New(slog.DiscardHandler)})
 		require.ErrorIs(t, err, ErrExposed, addr)
+		require.ErrorContains(t, err, "credentials (set WEBHOOK_UI_USER and WEBHOOK_UI_PASSWORD), and encryption (give --tls-cert", addr)
 	}
+	exposed := Config{Pool: pool, Addr: "0.0.0.0:0", User: "ada", Password: "hunter2", Logger: slog.New(slog.DiscardHandler)}
+	_, err := NewServer(t.Context(), &exposed)
+	require.ErrorIs(t, err, ErrExposed)
+	require.ErrorContains(t, err, "need encryption")
+	withoutUser := exposed
+	withoutUser.User, withoutUser.BehindProxy = "", true
+	_, err = NewServer(t.Context(), &withoutUser)
+	require.ErrorIs(t, err, ErrExposed)
+	require.ErrorContains(t, err, "need credentials (set WEBHOOK_UI_USER and WEBHOOK_UI_PASSWORD); or")
+
 	for _, addr := range []string{"127.0.0.1:0", "127.0.0.2:80", "[::1]:0", "localhost:0", "[::ffff:127.0.0.1]:0"} {
 		require.True(t, isLoopback(addr), addr)
 	}
 
-	withCredentials := func(cfg *Config) { cfg.Pool, cfg.Addr, cfg.User, cfg.Password = pool, "0.0.0.0:0", "ada", "hunter2" }
-	require.NotEmpty(t, listen(t, withCredentials).URL())
+	for _, change := range []func(*Config){
+		func(cfg *Config) { cfg.BehindProxy = true },
+		func(cfg *Config) { cfg.Certificate = certificate(t, t.TempDir(), "pages.example") },
+	} {
+		encrypted := func(cfg *Config) {
+			*cfg = exposed
+			change(cfg)
+		}
+		require.NotEmpty(t, listen(t, encrypted).URL())
+	}
 }
 
 func TestAddressInUse(t *testing.T) {

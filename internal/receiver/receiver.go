@@ -20,7 +20,7 @@ const maxBody = 1 << 20
 
 // Config is what a Handler needs.
 type Config struct {
-	Secret   string        // empty: signatures are not verified
+	Secret   string        // or a public key; empty: signatures are not verified
 	Status   int           // what to answer; 0: 200
 	FailRate float64       // share of requests, 0 to 1, that are answered with 500
 	Delay    time.Duration // before the answer
@@ -32,7 +32,7 @@ type Config struct {
 // Handler answers webhooks.
 type Handler struct {
 	cfg      Config
-	verifier *standardwebhooks.Webhook // nil: signatures are not verified
+	verifier verifier // nil: signatures are not verified
 
 	mu sync.Mutex // one request is printed at a time
 }
@@ -50,13 +50,8 @@ func New(cfg *Config) (*Handler, error) {
 		return handler, nil
 	}
 	var err error
-	if strings.HasPrefix(cfg.Secret, "whsec_") {
-		handler.verifier, err = standardwebhooks.NewWebhook(cfg.Secret)
-	} else {
-		handler.verifier, err = standardwebhooks.NewWebhookRaw([]byte(cfg.Secret))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the secret: %w", err)
+	if handler.verifier, err = newVerifier(cfg.Secret); err != nil {
+		return nil, err
 	}
 	return handler, nil
 }

@@ -12,9 +12,10 @@ import (
 	"testing"
 	"time"
 
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/epicvoice/webhook-worker/partners"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,6 +25,8 @@ const (
 	other  = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 	raw    = "a raw secret"
 )
+
+var private, otherPrivate = partners.SchemeV1a.GenerateSecret(), partners.SchemeV1a.GenerateSecret()
 
 // start runs a receiver that prints to the returned buffer. Read it after the answer.
 func start(t *testing.T, cfg *Config) (url string, out *bytes.Buffer) {
@@ -50,12 +53,7 @@ func webhook(t *testing.T, url, secret, body string) *http.Request {
 	request.Header.Set("webhook-event-type", "call.completed")
 	request.Header.Set("webhook-timestamp", strconv.FormatInt(now.Unix(), 10))
 	if secret != "" {
-		signer, err := standardwebhooks.NewWebhookRaw([]byte(secret))
-		if strings.HasPrefix(secret, "whsec_") {
-			signer, err = standardwebhooks.NewWebhook(secret)
-		}
-		require.NoError(t, err)
-		signature, err := signer.Sign("msg_1", now, []byte(body))
+		signature, err := partners.Sign([]partners.Secret{partners.Secret(secret)}, "msg_1", now, []byte(body))
 		require.NoError(t, err)
 		request.Header.Set("webhook-signature", signature)
 	}
@@ -87,6 +85,11 @@ func TestSignatures(t *testing.T) {
 		"wrong":                   {secret, other, 401, "no matching signature found"},
 		"wrong, raw":              {raw, secret, 401, "no matching signature found"},
 		"missing":                 {secret, "", 401, "missing required headers"},
+		"verified, v1a":           {private.PublicKey(), private.Reveal(), 200, "verified"},
+		"wrong, v1a":              {private.PublicKey(), otherPrivate.Reveal(), 401, "no matching signature found"},
+		"v1 and not v1a":          {private.PublicKey(), secret, 401, "no matching signature found"},
+		"v1a and not v1":          {secret, private.Reveal(), 401, "no matching signature found"},
+		"missing, v1a":            {private.PublicKey(), "", 401, "missing required headers"},
 		"not verified":            {"", secret, 200, "not verified"},
 		"not verified and absent": {"", "", 200, "not verified"},
 	} {
@@ -111,26 +114,48 @@ func TestSignatures(t *testing.T) {
 func TestChangedAndOldRequests(t *testing.T) {
 	t.Parallel()
 
-	url, out := start(t, &Config{Secret: secret})
-	changed := webhook(t, url, secret, `{"a":1}`)
-	changed.Body = io.NopCloser(strings.NewReader(`{"a":2}`))
-	status, _ := do(t, changed)
-	require.Equal(t, http.StatusUnauthorized, status)
-	require.Contains(t, out.String(), "signature no matching signature found, answered 401")
+	for known, signedWith := range map[string]string{secret: secret, private.PublicKey(): private.Reveal()} {
+		url, out := start(t, &Config{Secret: known})
+		changed := webhook(t, url, signedWith, `{"a":1}`)
+		changed.Body = io.NopCloser(strings.NewReader(`{"a":2}`))
+		status, _ := do(t, changed)
+		require.Equal(t, http.StatusUnauthorized, status)
+		require.Contains(t, out.String(), "signature no matching signature found, answered 401")
 
-	old := webhook(t, url, secret, `{"a":1}`)
-	old.Header.Set("webhook-timestamp", "1614265330")
-	status, _ = do(t, old)
-	require.Equal(t, http.StatusUnauthorized, status)
-	require.Contains(t, out.String(), "signature message timestamp too old, answered 401")
+		for name, change := range map[string]struct{ value, reason string }{
+			"webhook-timestamp": {"1614265330", "message timestamp too old"},
+			"Webhook-Timestamp": {"91614265330", "message timestamp too new"},
+			"webhook-TIMESTAMP": {"soon", "invalid signature headers"},
+			"webhook-id":        {"msg_2", "no matching signature found"},
+			"webhook-signature": {"v1 v1a, v1a,! v1a,AAAA", "no matching signature found"},
+		} {
+			out.Reset()
+			other := webhook(t, url, signedWith, `{"a":1}`)
+			other.Header.Set(name, change.value)
+			status, _ = do(t, other)
+			require.Equal(t, http.StatusUnauthorized, status)
+			require.Contains(t, out.String(), change.reason)
+			require.Contains(t, out.String(), ", answered 401")
+		}
+	}
 }
 
 func TestNewRefusesSecrets(t *testing.T) {
 	t.Parallel()
 
-	_, err := New(&Config{Secret: "whsec_leaky!", Out: io.Discard})
-	require.ErrorContains(t, err, "reading the secret")
-	require.NotContains(t, err.Error(), "leaky")
+	for secret, reason := range map[string]string{
+		"whsec_leaky!":           "must go on in base64",
+		"xx":                     "must have 8 to 128 bytes, and has 2",
+		"whpk_AAAA":              `must be "whpk_" and the base64 of 32 bytes`,
+		"whsk_leaky!":            "must go on in base64",
+		private.Reveal():         "is a private key, which a receiver must not have",
+		private.PublicKey()[:40]: `must be "whpk_" and the base64 of 32 bytes`,
+	} {
+		_, err := New(&Config{Secret: secret, Out: io.Discard})
+		require.ErrorContains(t, err, reason)
+		require.NotContains(t, err.Error(), "leaky")
+		require.NotContains(t, err.Error(), private.Reveal())
+	}
 }
 
 func TestStatusAndFailRate(t *testing.T) {

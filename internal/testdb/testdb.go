@@ -95,6 +95,18 @@ func NewEmpty(tb testing.TB) *pgxpool.Pool {
 	})
 }
 
+// Fuzz is what create, which is New or NewEmpty, gives a fuzz target. Its
+// workers, which are processes of their own, get databases on the server of the
+// process that started them.
+func Fuzz(f *testing.F, create func(testing.TB) *pgxpool.Pool) *pgxpool.Pool {
+	f.Helper()
+
+	pool := create(f)
+	f.Setenv("TEST_DATABASE_URL", URL(pool))
+
+	return pool
+}
+
 // URL returns the connection string of the pool's database.
 func URL(pool *pgxpool.Pool) string {
 	return pool.Config().ConnString()

@@ -1,0 +1,221 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river/riverdriver"
+)
+
+const (
+	// crowdLasts is how long a crowd lasts that no worker sees any more, crowdInterval how often workers say that they do.
+	crowdLasts    = 3 * time.Second
+	crowdInterval = time.Second
+	// overtakeLook is how many deliveries are looked at each time for those that may overtake.
+	overtakeLook = 5000
+	// lateCommit is how long ago a delivery may have been enqueued that is seen only now.
+	lateCommit = 5 * time.Second
+	// overtakeBudget is how long that goes on without a pause, until all have been looked at.
+	overtakeBudget = 500 * time.Millisecond
+	// overtakeAnew is how often it is looked from the start, for what comes still later.
+	overtakeAnew = 10 * time.Second
+)
+
+// crowd lets the deliveries of other partners overtake while those of partners that are held back crowd the head of the
+// queue. Moving tens of thousands of those away takes seconds, in which nobody else would get anything: so new deliveries
+// of others are enqueued with a higher priority, those that wait are given it, and workers fetch nothing else. What is
+// held back is then moved little by little.
+type crowd struct {
+	pool   *pgxpool.Pool
+	logger *slog.Logger
+
+	until atomic.Int64 // when it is over unless it is said again, in Unix nanoseconds of this host; 0: there is none
+
+	said     time.Time             // when the database was last told and asked
+	partners []uuid.UUID           // those that crowd, as all workers say
+	seen     map[int]*overtakeSeen // how far it was looked, by priority
+	anew     time.Time             // when that last began from the start
+}
+
+// overtakeSeen is how far it was looked for deliveries that may overtake.
+type overtakeSeen struct {
+	at time.Time
+	id int64
+}
+
+// there says whether there is a crowd. Where the database can't be asked it is over soon.
+func (c *crowd) there() bool {
+	until := c.until.Load()
+	return until != 0 && time.Now().UnixNano() < until
+}
+
+// turn is told which partners this process holds back, and which of them crowd the queue.
+func (c *crowd) turn(ctx context.Context, held, crowding []uuid.UUID) error {
+	news := slices.ContainsFunc(crowding, func(partner uuid.UUID) bool { return !slices.Contains(c.partners, partner) })
+	if news || time.Since(c.said) >= crowdInterval {
+		if err := c.share(ctx, crowding); err != nil {
+			return err
+		}
+	}
+	if !c.there() {
+		return nil
+	}
+	return c.letOvertake(ctx, held)
+}
+
+// share tells the other workers, and those who enqueue, of a crowd, and asks what others have said.
+func (c *crowd) share(ctx context.Context, crowding []uuid.UUID) error {
+	if len(crowding) > 0 {
+		if _, err := c.pool.Exec(ctx, `
+			insert into webhook_crowd as c (partner_id, until)
+			select partner, now() + $2 * interval '1 second' from unnest($1::uuid[]) as partner order by partner
+			on conflict (partner_id) do update set until = excluded.until`, crowding, crowdLasts.Seconds()); err != nil {
+			return fmt.Errorf("telling of a crowd: %w", err)
+		}
+	}
+	partners, err := collect(ctx, c.pool, pgx.RowTo[uuid.UUID], `
+		with over as (delete from webhook_crowd where until < now() - interval '1 minute')
+		select partner_id from webhook_crowd where until > now() order by partner_id`)
+	if err != nil {
+		return fmt.Errorf("asking for a crowd: %w", err)
+	}
+	c.said = time.Now()
+	if slices.ContainsFunc(c.partners, func(before uuid.UUID) bool { return !slices.Contains(partners, before) }) {
+		c.anew = time.Time{} // who crowds no more may overtake from where he is
+	}
+	c.partners = partners
+	was, until := c.there(), int64(0)
+	if len(partners) > 0 {
+		until = c.said.Add(crowdLasts).UnixNano()
+	}
+	c.until.Store(until)
+	switch {
+	case until != 0 && !was:
+		c.logger.InfoContext(ctx, "deliveries of partners that are held back crowd the queue: others overtake them", slog.Int("partners", len(partners)))
+	case until == 0 && was:
+		c.logger.InfoContext(ctx, "the queue is no longer crowded")
+	}
+	return nil
+}
+
+// overtakeStatement gives priority to deliveries of others than $1 among the next $4 of priority $5 after what was looked
+// at before. See holdDueStatement for its form.
+const overtakeStatement = `
+	with next as materialized (
+	    select id, scheduled_at, args->>'partner_id' as partner
+	      from river_job
+	     where state = 'available' and queue = 'webhooks' and priority = $5 and (scheduled_at, id) > ($2, $3)
+	     order by scheduled_at, id
+	     limit $4
+	), locked as materialized (
+	    select j.id
+	      from next n
+	     cross join lateral (select id from river_job where id = n.id and (state = 'available') is true and (queue = 'webhooks') is true
+	                            for update skip locked) j
+	     where n.partner is null or n.partner <> all ($1::text[])
+	), raised as (
+	    update river_job set priority = 1 where id in (select id from locked) returning 1
+	), last as (
+	    select scheduled_at, id from next order by scheduled_at desc, id desc limit 1
+	)
+	select (select count(*) from next), (select count(*) from raised), (select scheduled_at from last), (select id from last), now()`
+
+// letOvertake gives priority to what those have in line who are not held back.
+func (c *crowd) letOvertake(ctx context.Context, held []uuid.UUID) error {
+	if time.Since(c.anew) >= overtakeAnew { // what came late, or was let go
+		c.anew = time.Now()
+		c.seen = map[int]*overtakeSeen{priorityUsual: {}, priorityLast: {}}
+	}
+	others := slices.Concat(c.partners, held)
+	start := time.Now()
+	for priority, seen := range c.seen {
+		for more := true; more && time.Since(start) < overtakeBudget; {
+			var raised int
+			var err error
+			if raised, more, err = c.raise(ctx, others, priority, seen); err != nil {
+				return fmt.Errorf("letting deliveries overtake: %w", err)
+			}
+			if raised == 0 {
+				continue
+			}
+			if _, err := c.pool.Exec(ctx, `select `+wakeWorkers); err != nil {
+				return fmt.Errorf("waking the workers: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// raise gives priority to what others than certain partners have in line of one priority, from where it was looked before,
+// and says whether there is more.
+func (c *crowd) raise(ctx context.Context, partners []uuid.UUID, priority int, seen *overtakeSeen) (raised int, more bool, err error) {
+	var (
+		looked int
+		lastAt *time.Time
+		lastID *int64
+		now    time.Time
+	)
+	if err := c.pool.QueryRow(ctx, overtakeStatement, plannedAnew, partners, seen.at, seen.id, overtakeLook, priority).
+		Scan(&looked, &raised, &lastAt, &lastID, &now); err != nil {
+		return 0, false, err
+	}
+	if lastAt != nil {
+		seen.at, seen.id = *lastAt, *lastID
+	}
+	if late := now.Add(-lateCommit); looked < overtakeLook && seen.at.After(late) {
+		seen.at, seen.id = late, 0
+	}
+	return raised, looked == overtakeLook, nil
+}
+
+// crowdDriver is River's driver, which in a crowd fetches only what overtakes.
+type crowdDriver struct {
+	riverdriver.Driver[pgx.Tx]
+
+	crowd *crowd
+}
+
+// GetExecutor returns the executor that River fetches by.
+func (d *crowdDriver) GetExecutor() riverdriver.Executor {
+	return &crowdExecutor{d.Driver.GetExecutor(), d.crowd}
+}
+
+type crowdExecutor struct {
+	riverdriver.Executor
+
+	crowd *crowd
+}
+
+// firstStatement counts what may be fetched of a priority, up to $3. The order makes it go by the fetching index: without,
+// PostgreSQL may read the table from its start, for there seems to be plenty.
+const firstStatement = `
+	select count(*)
+	  from (select from river_job
+	         where state = 'available' and queue = $1 and priority = $2 and scheduled_at <= now()
+	         order by scheduled_at
+	         limit $3) as first`
+
+// JobGetAvailable fetches jobs. River's order puts what overtakes first: where as many are fetched as there are of it,
+// nothing else is.
+func (e *crowdExecutor) JobGetAvailable(ctx context.Context, params *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
+	if params.Queue != Queue || !e.crowd.there() {
+		return e.Executor.JobGetAvailable(ctx, params)
+	}
+	var first int
+	if err := e.crowd.pool.QueryRow(ctx, firstStatement, Queue, priorityFirst, params.MaxToLock).Scan(&first); err != nil {
+		return nil, fmt.Errorf("looking for deliveries that overtake: %w", err)
+	}
+	if first == 0 {
+		return &riverdriver.JobGetAvailableResult{}, nil
+	}
+	bounded := *params
+	bounded.MaxToLock = first
+	return e.Executor.JobGetAvailable(ctx, &bounded)
+}
