@@ -86,6 +86,36 @@ func TestEnqueueMakesAnID(t *testing.T) {
 	require.Equal(t, 2, b.count(t, "webhook_events"))
 }
 
+// What is enqueued at one time has its index entries on the same pages.
+func TestNewIDsBeginWithTheTime(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	acme := b.partner(t, user, "acme", nowhere, "*")
+	b.partner(t, user, "bolt", nowhere, "*", "partner.failing")
+	b.enqueue(t, &jobs.Event{UserID: user, Type: "call.completed", Payload: json.RawMessage(`{}`)})
+	for _, statement := range []string{
+		`select enqueue_webhook_event('user_123', 'call.completed', '{}')`,
+		`update webhook_events set partner_ids = '{}', delivery_ids = '{}' where event_id = (select min(event_id) from webhook_events)`,
+		`select recover_webhook_delivery(user_id, event_id, '` + acme.ID.String() + `') from webhook_events where partner_ids = '{}'`,
+		`select webhook_emit_operational_event('user_123', 'partner.failing', 'told', '` + acme.ID.String() + `', '{}')`,
+	} {
+		_, err := b.pool.Exec(t.Context(), statement)
+		require.NoError(t, err)
+	}
+
+	rows, err := b.pool.Query(t.Context(), `
+		select event_id::uuid from webhook_events where event_id <> 'told' union all select unnest(delivery_ids) from webhook_events`)
+	require.NoError(t, err)
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	require.NoError(t, err)
+	require.Len(t, ids, 2+2+1+1, "ids of the events and of their deliveries, one of which was replaced")
+	for _, id := range ids {
+		require.EqualValues(t, 7, id.Version(), id)
+		require.Equal(t, uuid.RFC4122, id.Variant(), id)
+		require.WithinDuration(t, time.Now(), time.Unix(id.Time().UnixTime()), time.Minute)
+	}
+}
+
 func TestEnqueueKeepsThePayloadsBytes(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -34,7 +34,7 @@ grant select, delete on webhook_role_users to webhook_worker;
 grant select on webhook_schema_version, webhook_delivery_queue, webhook_deliveries, webhook_delivery_log_partitions to webhook_worker;
 grant execute on function
     get_webhook_queue_stats, get_webhook_partner_stats, replay_webhook_delivery, recover_webhook_delivery, webhook_missing_deliveries,
-    webhook_insert_delivery, webhook_delivery_priority, webhook_wake_workers, webhook_event_patterns, webhook_is_operational,
+    webhook_insert_delivery, webhook_ordered_id, webhook_delivery_priority, webhook_wake_workers, webhook_event_patterns, webhook_is_operational,
     webhook_partner_failing, webhook_partner_recovered,
     webhook_make_log_partitions, webhook_drop_log_partitions, webhook_session_users
     to webhook_worker;
