@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/riverqueue/river/riverdriver"
 )
 
 const (
@@ -173,49 +172,4 @@ func (c *crowd) raise(ctx context.Context, partners []uuid.UUID, priority int, s
 		seen.at, seen.id = late, 0
 	}
 	return raised, looked == overtakeLook, nil
-}
-
-// crowdDriver is River's driver, which in a crowd fetches only what overtakes.
-type crowdDriver struct {
-	riverdriver.Driver[pgx.Tx]
-
-	crowd *crowd
-}
-
-// GetExecutor returns the executor that River fetches by.
-func (d *crowdDriver) GetExecutor() riverdriver.Executor {
-	return &crowdExecutor{d.Driver.GetExecutor(), d.crowd}
-}
-
-type crowdExecutor struct {
-	riverdriver.Executor
-
-	crowd *crowd
-}
-
-// firstStatement counts what may be fetched of a priority, up to $3. The order makes it go by the fetching index: without,
-// PostgreSQL may read the table from its start, for there seems to be plenty.
-const firstStatement = `
-	select count(*)
-	  from (select from river_job
-	         where state = 'available' and queue = $1 and priority = $2 and scheduled_at <= now()
-	         order by scheduled_at
-	         limit $3) as first`
-
-// JobGetAvailable fetches jobs. River's order puts what overtakes first: where as many are fetched as there are of it,
-// nothing else is.
-func (e *crowdExecutor) JobGetAvailable(ctx context.Context, params *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
-	if params.Queue != Queue || !e.crowd.there() {
-		return e.Executor.JobGetAvailable(ctx, params)
-	}
-	var first int
-	if err := e.crowd.pool.QueryRow(ctx, firstStatement, Queue, priorityFirst, params.MaxToLock).Scan(&first); err != nil {
-		return nil, fmt.Errorf("looking for deliveries that overtake: %w", err)
-	}
-	if first == 0 {
-		return &riverdriver.JobGetAvailableResult{}, nil
-	}
-	bounded := *params
-	bounded.MaxToLock = first
-	return e.Executor.JobGetAvailable(ctx, &bounded)
 }

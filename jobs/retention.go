@@ -33,7 +33,7 @@ type Retention struct {
 }
 
 // retentionArgs are the River arguments of the periodic job that removes old events and attempts, and makes
-// room for new attempts. River itself removes old jobs.
+// room for new attempts. River's cleaner removes old jobs, by removeOldJobs.
 type retentionArgs struct{}
 
 // Kind is the job kind that River finds the worker by.

@@ -151,7 +151,7 @@ func (r *Runner) newClient(ctx context.Context, id string) (*river.Client[pgx.Tx
 	if err != nil {
 		return nil, err
 	}
-	client, err := river.NewClient[pgx.Tx](&crowdDriver{riverpgxv5.New(cfg.RiverPool), r.crowd}, &river.Config{
+	client, err := river.NewClient[pgx.Tx](&driver{riverpgxv5.New(cfg.RiverPool), cfg.RiverPool, r.crowd}, &river.Config{
 		ID:                          id,
 		Schema:                      cfg.RiverSchema,
 		Logger:                      r.riverLogger(ctx),
