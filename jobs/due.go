@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -45,7 +44,7 @@ type dueWatcher struct {
 
 // run watches until ctx ends.
 func (w *dueWatcher) run(ctx context.Context) {
-	failing := false
+	failure := complaint{logger: w.logger, text: "due deliveries not looked for"}
 	for {
 		wait, err := w.look(ctx)
 		if err == nil {
@@ -56,11 +55,8 @@ func (w *dueWatcher) run(ctx context.Context) {
 		}
 		if err != nil {
 			wait = dueInterval
-			if !failing && !errors.Is(ctx.Err(), context.Canceled) {
-				w.logger.WarnContext(ctx, "due deliveries not looked for", slog.String("error", err.Error()))
-			}
 		}
-		failing = err != nil
+		failure.about(ctx, err)
 		select {
 		case <-ctx.Done():
 			return

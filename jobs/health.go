@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -91,13 +90,9 @@ type healthKeeper struct {
 
 // run keeps until ctx ends.
 func (k *healthKeeper) run(ctx context.Context) {
-	failing := false
+	failure := complaint{logger: k.logger, text: "partners' health not shared"}
 	for {
-		err := k.keep(ctx)
-		if err != nil && !failing && !errors.Is(ctx.Err(), context.Canceled) {
-			k.logger.WarnContext(ctx, "partners' health not shared", slog.String("error", err.Error()))
-		}
-		failing = err != nil
+		failure.about(ctx, k.keep(ctx))
 		select {
 		case <-ctx.Done():
 			return

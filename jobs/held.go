@@ -53,13 +53,9 @@ type heldQueue struct {
 
 // run holds back and lets go until ctx ends.
 func (h *holder) run(ctx context.Context) {
-	failing := false
+	failure := complaint{logger: h.logger, text: "deliveries neither held back nor let go"}
 	for {
-		err := h.turn(ctx)
-		if err != nil && !failing && !errors.Is(ctx.Err(), context.Canceled) {
-			h.logger.WarnContext(ctx, "deliveries neither held back nor let go", slog.String("error", err.Error()))
-		}
-		failing = err != nil
+		failure.about(ctx, h.turn(ctx))
 		select {
 		case <-ctx.Done():
 			return

@@ -47,13 +47,9 @@ type reclaimer struct {
 // run looks until ctx ends.
 func (r *reclaimer) run(ctx context.Context) {
 	r.free = map[string]time.Time{}
-	failing := false
+	failure := complaint{logger: r.logger, text: "dead workers not looked for"}
 	for {
-		err := r.look(ctx)
-		if err != nil && !failing && ctx.Err() == nil {
-			r.logger.WarnContext(ctx, "dead workers not looked for", slog.String("error", err.Error()))
-		}
-		failing = err != nil
+		failure.about(ctx, r.look(ctx))
 		select {
 		case <-ctx.Done():
 			return
