@@ -50,21 +50,24 @@ func saveSettings(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.L
 }
 
 type migrateDownCommand struct {
-	Steps  int  `default:"1" help:"How many migrations to take back."`
-	All    bool `help:"Take back all. River's own tables stay."`
+	Steps  *int `xor:"steps" placeholder:"1" help:"How many migrations to take back, 1 if left out."`
+	All    bool `xor:"steps" help:"Take back all. River's own tables stay."`
 	DryRun bool `help:"Print what would be taken back, and change nothing."`
 }
 
 // Run migrates down.
 func (c *migrateDownCommand) Run(a *app) error {
-	if c.Steps < 1 {
-		return usagef("--steps must be at least 1, and is %d", c.Steps)
+	steps := 1
+	if c.Steps != nil {
+		steps = *c.Steps
+	}
+	if steps < 1 {
+		return usagef("--steps must be at least 1, and is %d", steps)
+	}
+	if c.All {
+		steps = -1
 	}
 	return a.withUnchecked(func(cfg *config.Config, pool *pgxpool.Pool) error {
-		steps := c.Steps
-		if c.All {
-			steps = -1
-		}
 		all, err := migrations.Status(a.ctx, pool)
 		if err != nil {
 			return err
