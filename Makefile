@@ -27,7 +27,7 @@ generate: ## Make anew what is generated: parts of README.md, docs/schema.sql.
 
 .PHONY: release-database
 release-database: build ## Keep a database of this version for the tests of later ones; run it on each release's commit.
-	go run ./internal/release --binary ./webhook-worker
+	go run ./internal/gen release --binary ./webhook-worker
 
 .PHONY: fmt
 fmt: $(TOOLS)/golangci-lint ## Format the code.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -68,6 +69,9 @@ func (c *migrateDownCommand) Run(a *app) error {
 		steps = -1
 	}
 	return a.withUnchecked(func(cfg *config.Config, pool *pgxpool.Pool) error {
+		if ahead, err := migrations.Ahead(a.ctx, pool); err != nil || ahead > 0 {
+			return cmp.Or(err, migrations.ErrNewer)
+		}
 		all, err := migrations.Status(a.ctx, pool)
 		if err != nil {
 			return err
@@ -118,6 +122,13 @@ func (c *migrateStatusCommand) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		return migrations.Check(a.ctx, pool)
+		if err := migrations.Check(a.ctx, pool); err != nil {
+			return err
+		}
+		ahead, err := migrations.Ahead(a.ctx, pool)
+		if ahead > 0 {
+			a.say("the database also has %d of a newer version", ahead)
+		}
+		return err
 	})
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/epicvoice/webhook-worker/jobs"
 )
 
-// What internal/release makes its databases with.
+// What internal/gen makes its databases with.
 const (
 	releaseKey     = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 	releaseSecret  = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"

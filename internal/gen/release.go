@@ -1,5 +1,3 @@
-// Command release keeps a database of the program that is given, with deliveries in every state, as a SQL file. The tests of
-// later versions restore it, migrate it and go on with it: see TestDeliveriesOfEarlierReleases in cmd/webhook-worker.
 package main
 
 import (
@@ -11,20 +9,20 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/alecthomas/kong"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/epicvoice/webhook-worker/internal/devpg"
 )
 
-// commandLine are the flags.
-type commandLine struct {
+// releaseCommand keeps a database of a release, with deliveries in every state, as a SQL file. The tests of later versions
+// restore it, migrate it and go on with it: see TestDeliveriesOfEarlierReleases in cmd/webhook-worker.
+type releaseCommand struct {
 	Binary string `required:"" placeholder:"FILE" help:"The release's program."`
 	Dir    string `default:"cmd/webhook-worker/testdata/releases" help:"Where to put the file, which has the release's version for its name."`
 }
 
-// header makes what a dump of one database lacks. Other tests may make the roles at the same moment.
-const header = `-- A database of webhook-worker %s, made by ` + "`make release-database`" + `.
+// releaseHeader makes what a dump of one database lacks. Other tests may make the roles at the same moment.
+const releaseHeader = `-- A database of webhook-worker %s, made by ` + "`make release-database`" + `.
 do $$
 declare
     wanted text;
@@ -43,67 +41,47 @@ end
 $$;
 `
 
-func main() {
-	var line commandLine
-	kong.Parse(&line, kong.Name("release"))
-	path, err := run(context.Background(), &line)
+// Run makes the file, which has the release's version for its name.
+func (c *releaseCommand) Run(ctx context.Context) (err error) {
+	binary, err := filepath.Abs(c.Binary)
 	if err != nil {
-		_, _ = fmt.Fprintf(os.Stderr, "release: %s\n", err)
-		os.Exit(1)
-	}
-	_, _ = fmt.Fprintln(os.Stdout, path)
-}
-
-func run(ctx context.Context, line *commandLine) (path string, err error) {
-	binary, err := filepath.Abs(line.Binary)
-	if err != nil {
-		return "", fmt.Errorf("finding the program: %w", err)
+		return fmt.Errorf("finding the program: %w", err)
 	}
 	version, err := exec.CommandContext(ctx, binary, "--version").Output() //nolint:gosec // what is asked for
 	if err != nil {
-		return "", fmt.Errorf("asking %s for its version: %w", binary, err)
+		return fmt.Errorf("asking %s for its version: %w", binary, err)
 	}
 	name := strings.TrimSpace(string(version))
 	if strings.HasSuffix(name, "-dirty") {
-		return "", fmt.Errorf("%s is of no commit: its version is %s", binary, name)
+		return fmt.Errorf("%s is of no commit: its version is %s", binary, name)
 	}
 	server, err := devpg.Start(ctx, &devpg.Config{})
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
 	conn, err := pgx.Connect(ctx, server.URL("postgres"))
 	if err != nil {
-		return "", fmt.Errorf("connecting: %w", err)
+		return fmt.Errorf("connecting: %w", err)
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	if err := play(ctx, binary, server.URL("postgres"), conn); err != nil {
-		return "", err
+		return err
 	}
 	dump, err := exec.CommandContext(ctx, pgDump(ctx), "--inserts", "--no-owner", "--no-comments", server.URL("postgres")).Output() //nolint:gosec // a program of PostgreSQL
 	if err != nil {
-		return "", fmt.Errorf("dumping the database: %w", err)
+		return fmt.Errorf("dumping the database: %w", err)
 	}
-	path = filepath.Join(line.Dir, name+".sql")
+	path := filepath.Join(c.Dir, name+".sql")
 	const mode = 0o644
-	if err := os.WriteFile(path, []byte(fmt.Sprintf(header, name)+tidy(string(dump))), mode); err != nil {
-		return "", fmt.Errorf("writing: %w", err)
+	if err := os.WriteFile(path, []byte(fmt.Sprintf(releaseHeader, name)+restorable(string(dump))), mode); err != nil {
+		return fmt.Errorf("writing: %w", err)
 	}
-	return path, nil
+	return nil
 }
 
-// pgDump is the pg_dump beside the server's programs, or else the one on PATH.
-func pgDump(ctx context.Context) string {
-	for _, dir := range devpg.DefaultBinDirs(ctx) {
-		if path, err := exec.LookPath(filepath.Join(dir, "pg_dump")); err == nil {
-			return path
-		}
-	}
-	return "pg_dump"
-}
-
-// tidy leaves out what only psql understands, and headings.
-func tidy(dump string) string {
+// restorable leaves out of a dump what only psql understands, and headings.
+func restorable(dump string) string {
 	var text strings.Builder
 	blank := true
 	for line := range strings.Lines(dump) {

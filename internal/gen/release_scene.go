@@ -41,7 +41,7 @@ type scene struct {
 //	rotated   delivered, and one that nobody has begun; two secrets sign
 //	retry     waits for its second try of six
 //	last      waits for its second try of two
-//	dead      dead letters
+//	dead      a dead letter
 //	paused    put off; and one that is cancelled
 //	hang      was under way when its worker died
 func play(parent context.Context, binary, url string, conn *pgx.Conn) error {
