@@ -47,9 +47,21 @@ func checkAge(ctx context.Context, pool *pgxpool.Pool, known int) error {
 	return nil
 }
 
+// addAge adds the column that sayAge writes. Earlier versions made the table without. Whoever reads it for long, as a backup
+// does, holds this up, and this then whoever starts: migrate again later.
+const addAge = `
+	do $$
+	begin
+	    if not exists (select from pg_attribute where attrelid = '` + versionTable + `'::regclass and attname = 'works_from') then
+	        set local lock_timeout = '5s';
+	        alter table ` + versionTable + ` add column works_from integer not null default 0;
+	    end if;
+	end
+	$$`
+
 // sayAge writes for programs of which age the schema is from now on: those that know as many migrations.
 func sayAge(ctx context.Context, conn *pgx.Conn, from int32) error {
-	if _, err := conn.Exec(ctx, `alter table `+versionTable+` add column if not exists works_from integer not null default 0`); err != nil {
+	if _, err := conn.Exec(ctx, addAge); err != nil {
 		return fmt.Errorf("preparing table %s: %w", versionTable, err)
 	}
 	if _, err := conn.Exec(ctx, `update `+versionTable+` set works_from = $1 where works_from <> $1`, from); err != nil {
