@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -131,6 +132,15 @@ func (b *releaseBundle) statuses(t *testing.T) map[string]string {
 	return statuses
 }
 
+// await waits until all deliveries have the statuses and tries given.
+func (b *releaseBundle) await(t *testing.T, want map[string]string) {
+	t.Helper()
+	for deadline := time.Now().Add(waitFor); !maps.Equal(want, b.statuses(t)) && time.Now().Before(deadline); {
+		time.Sleep(10 * look)
+	}
+	require.Equal(t, want, b.statuses(t))
+}
+
 // Each release leaves a database with deliveries in every state (`make release-database`). This program brings it up to
 // date and goes on with them as that one would have.
 func TestDeliveriesOfEarlierReleases(t *testing.T) {
@@ -149,6 +159,9 @@ func TestDeliveriesOfEarlierReleases(t *testing.T) {
 func goOnWith(t *testing.T, b *releaseBundle) {
 	t.Helper()
 	for _, args := range [][]string{{"work"}, {"deliveries", "list"}, {"send", "--user", "tenant", "--event", "call.ok", "--data", "{}"}} {
+		if b.run(t, "migrate", "status").status == exitOK {
+			break // that release's schema is this one's
+		}
 		early := b.run(t, args...)
 		require.Equal(t, exitFailure, early.status)
 		require.Regexp(t, "^webhook-worker: [^\n]*: the database schema is behind this program: run `webhook-worker migrate up`\n$", early.stderr)
@@ -167,19 +180,16 @@ func goOnWith(t *testing.T, b *releaseBundle) {
 		"ok-1": "delivered 1", "ok-2": "delivered 1", "ok-3": "delivered 1", "rotated-1": "delivered 1", "rotated-2": "delivered 1",
 		"retry-1": "failed 1", "last-1": "dead_letter 2", "dead-1": "dead_letter 1", "paused-1": "pending 0", "cancelled-1": "cancelled 0", "hang-1": "delivered 1",
 	}
-	require.Eventually(t, func() bool {
-		return b.statuses(t)["hang-1"] == want["hang-1"] && b.statuses(t)["last-1"] == want["last-1"]
-	}, waitFor, 10*look)
-	require.Equal(t, want, b.statuses(t))
+	b.await(t, want)
 	require.Equal(t, map[string]int{"/ok": 2, "/rotated": 1, "/last": 1, "/hang": 1}, b.arrived())
-	require.Equal(t, before["hang-1"].ID, b.requests["/hang"][0], "the id stays")
 
 	// The schedule goes on where it was.
 	b.exec(t, `update river_job set scheduled_at = now(), state = 'available' where args->>'event_id' = 'retry-1'`)
-	require.Eventually(t, func() bool { return b.statuses(t)["retry-1"] == "failed 2" }, waitFor, look)
+	want["retry-1"] = "failed 2"
+	b.await(t, want)
 	retry := b.deliveries(t)["retry-1"]
 	require.Equal(t, 6, retry.MaxAttempts)
-	require.WithinDuration(t, retry.UpdatedAt.Add(60*time.Second), *retry.NextAttemptAt, 5*time.Second)
+	require.WithinDuration(t, retry.UpdatedAt.Add(60*time.Second), *retry.NextAttemptAt, 10*time.Second)
 
 	// What was held, ended or asked for again.
 	b.ok(t, "partner", "resume", "--user", "tenant", "paused")
@@ -189,14 +199,13 @@ func goOnWith(t *testing.T, b *releaseBundle) {
 	b.json(t, &sent, "send", "--user", "tenant", "--event", "call.ok", "--id", "ok-1", "--data", `{"z": 1.50, "a": "ok-1"}`)
 	require.Len(t, sent, 1)
 	require.Equal(t, before["ok-1"].ID, sent[0]["id"], "the event is known")
-	want["retry-1"], want["dead-1"], want["paused-1"], want["cancelled-1"] = "failed 2", "delivered 1", "delivered 1", "delivered 1"
-	require.Eventually(t, func() bool {
-		got := b.statuses(t)
-		return got["dead-1"] == want["dead-1"] && got["paused-1"] == want["paused-1"] && got["cancelled-1"] == want["cancelled-1"]
-	}, waitFor, 10*look)
-	require.Equal(t, want, b.statuses(t))
+	want["dead-1"], want["paused-1"], want["cancelled-1"] = "delivered 1", "delivered 1", "delivered 1"
+	b.await(t, want)
 	require.Equal(t, map[string]int{"/ok": 2, "/rotated": 1, "/last": 1, "/hang": 1, "/retry": 1, "/dead": 1, "/paused": 2}, b.arrived())
 	require.Empty(t, b.refused)
+	for event, path := range map[string]string{"hang-1": "/hang", "dead-1": "/dead", "last-1": "/last"} {
+		require.Equal(t, []string{before[event].ID}, b.requests[path], "the id stays")
+	}
 
 	require.Equal(t, map[string]string{
 		"ok-1": "delivered", "ok-2": "delivered", "ok-3": "delivered", "rotated-1": "delivered", "rotated-2": "delivered", "retry-1": "failed failed",
@@ -206,7 +215,9 @@ func goOnWith(t *testing.T, b *releaseBundle) {
 	b.ok(t, "doctor")
 
 	// The way back keeps them all.
-	b.ok(t, "migrate", "down", "--steps", strconv.Itoa(b.schemaVersion(t)-b.version))
+	if steps := b.schemaVersion(t) - b.version; steps > 0 {
+		b.ok(t, "migrate", "down", "--steps", strconv.Itoa(steps))
+	}
 	require.Equal(t, b.version, b.schemaVersion(t))
 	back := map[string]string{}
 	rows, _ := b.pool.Query(t.Context(), `select event_id, status || ' ' || attempt_count from webhook_delivery_queue`)
