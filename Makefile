@@ -9,7 +9,7 @@ TOOLS := $(shell go env GOPATH)/bin
 
 .PHONY: help
 help: ## Show this help.
-	@awk 'BEGIN {FS = ":.*##"} /^[a-zA-Z_\/-]+:.*?##/ {printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2} /^##@/ {printf "\n%s\n", substr($$0, 5)}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*##"} /^[a-zA-Z_\/-]+:.*?##/ {printf "  \033[36m%-17s\033[0m %s\n", $$1, $$2} /^##@/ {printf "\n%s\n", substr($$0, 5)}' $(MAKEFILE_LIST)
 
 ##@ Develop
 
@@ -24,6 +24,10 @@ dev: ## Run everything at once on a private PostgreSQL.
 .PHONY: generate
 generate: ## Make anew what is generated: parts of README.md, docs/schema.sql.
 	go run ./internal/gen
+
+.PHONY: release-database
+release-database: build ## Keep a database of this version for the tests of later ones; run it on each release's commit.
+	go run ./internal/gen release --binary ./webhook-worker
 
 .PHONY: fmt
 fmt: $(TOOLS)/golangci-lint ## Format the code.

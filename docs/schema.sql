@@ -1469,7 +1469,8 @@ COMMENT ON COLUMN public.webhook_role_users.role IS 'Login role of an applicatio
 COMMENT ON COLUMN public.webhook_role_users.user_id IS 'Tenant that it may act for; * for all of them, which is for the platform''s own role.';
 
 CREATE TABLE public.webhook_schema_version (
-    version integer NOT NULL
+    version integer NOT NULL,
+    works_from integer DEFAULT 0 NOT NULL
 );
 
 CREATE TABLE public.webhook_settings (

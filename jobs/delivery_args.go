@@ -14,7 +14,8 @@ const (
 	// Queue is the River queue of deliveries.
 	Queue = "webhooks"
 
-	// argsVersion is written into new jobs, so that a later worker can read older ones.
+	// argsVersion is written into new jobs, so that a later worker can read older ones, and an earlier one leaves them
+	// to that: see newerArgs.
 	argsVersion = 1
 )
 

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
@@ -26,6 +28,11 @@ type EnqueuerConfig struct {
 	// one. Nil: a client that only inserts.
 	Client *river.Client[pgx.Tx]
 }
+
+// sqlUndefined are the SQLSTATEs of a function, column or table that is not there.
+//
+//nolint:gochecknoglobals // a constant list
+var sqlUndefined = []string{"42883", "42703", "42P01"}
 
 // Enqueuer hands events over for delivery. It is safe for concurrent use.
 type Enqueuer struct {
@@ -99,7 +106,7 @@ func (e *Enqueuer) enqueue(
 	}
 	stored, subscribed, err := e.storeEvent(ctx, tx, &event, only)
 	if err != nil {
-		return nil, fmt.Errorf("storing event %q: %w", event.ID, err)
+		return nil, fmt.Errorf("storing event %q: %w", event.ID, describeMissing(err))
 	}
 	if !stored {
 		return e.repeatedEvent(ctx, tx, &event)
@@ -108,6 +115,14 @@ func (e *Enqueuer) enqueue(
 		return []Delivery{}, nil
 	}
 	return e.insertJobs(ctx, tx, &event, subscribed, trigger)
+}
+
+// describeMissing says what to do about a database that lacks what this version reads: applications are updated last.
+func describeMissing(err error) error {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && slices.Contains(sqlUndefined, pgErr.Code) {
+		return fmt.Errorf("the database schema is behind this program's webhook-worker package: run `webhook-worker migrate up` of that version first: %w", err)
+	}
+	return err
 }
 
 // maxClockError is how far the application's clock may be off before its jobs are dated anew. A worker looks

@@ -131,6 +131,22 @@ func TestReclaimGoesByTheLog(t *testing.T) {
 	}
 }
 
+// Where nobody worked for long, River's rescuer would take a try for it, or its last one.
+func TestReclaimAfterALongPause(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	e := newEndpoint(t, status(http.StatusOK))
+	b.partner(t, user, "acme", e.URL, "*")
+	delivery := b.enqueue(t, completed("e1"))[0]
+	b.ran(t, delivery, deadClient(), `max_attempts = 1, attempted_at = now() - interval '3 days'`)
+	b.logged(t, delivery, deadClient(), "sending", nil, nil, nil)
+	b.run(t, nil)
+	state := b.await(t, delivery, jobs.StatusDelivered)
+	require.Equal(t, 1, state.AttemptCount)
+	require.Empty(t, b.job(t, delivery).Errors)
+	require.Len(t, e.received(), 1)
+}
+
 func notEmpty(text string) *string {
 	if text == "" {
 		return nil

@@ -50,8 +50,8 @@ func (w *DeliveryWorker) load(ctx context.Context, job *river.Job[DeliveryArgs])
 	switch {
 	case partner.unopened == nil:
 		return &task{endpoint: partner, payload: payload}, nil
-	case errors.Is(partner.unopened, partners.ErrWrongKey):
-		// Another worker may have the key already, or this one gets it: the partner is not to pay with a try.
+	case errors.Is(partner.unopened, partners.ErrWrongKey), errors.Is(partner.unopened, partners.ErrNewer):
+		// Another worker may be able to already, or this one is some day: the partner is not to pay with a try.
 		held := holdFor(w.now().Sub(job.CreatedAt), minSnooze)
 		w.logPutOff(ctx, job, held, partner.unopened)
 		return &task{held: held}, nil

@@ -23,7 +23,7 @@ func (u *undecodable) NextRetry(job *rivertype.JobRow) time.Time {
 
 // HandleError is called by River when a try has failed, whatever the reason.
 func (u *undecodable) HandleError(ctx context.Context, row *rivertype.JobRow, err error) *river.ErrorHandlerResult {
-	if row.Kind != Kind || json.Unmarshal(row.EncodedArgs, new(DeliveryArgs)) == nil {
+	if row.Kind != Kind || versionOf(row) <= argsVersion && json.Unmarshal(row.EncodedArgs, new(DeliveryArgs)) == nil {
 		return nil // the worker has put it on record
 	}
 	job := &river.Job[DeliveryArgs]{JobRow: row, Args: readableArgs(row.EncodedArgs)}

@@ -3,6 +3,7 @@
 package migrations
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -23,6 +24,9 @@ var files embed.FS
 const (
 	// versionTable holds the number of the last migration that ran.
 	versionTable = "webhook_schema_version"
+
+	// ourLine is the line of migrations of this folder.
+	ourLine = "webhook-worker"
 
 	// lockKey is the session advisory lock that serialises everything here: the bytes of "webhooks".
 	lockKey = int64(0x776562686f6f6b73)
@@ -70,6 +74,12 @@ func Up(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger) error {
 		if err != nil {
 			return err
 		}
+		if current, err := migrator.GetCurrentVersion(ctx); err != nil || int(current) > len(migrator.Migrations) {
+			return cmp.Or(describe(err), ErrNewer)
+		}
+		if err := sayAge(ctx, conn, worksFrom); err != nil { // before it is so
+			return err
+		}
 		if err := describe(migrator.Migrate(ctx)); err != nil {
 			return err
 		}
@@ -92,11 +102,17 @@ func Down(ctx context.Context, pool *pgxpool.Pool, steps int, logger *slog.Logge
 		if err != nil {
 			return fmt.Errorf("reading the schema version: %w", err)
 		}
+		if int(current) > len(migrator.Migrations) {
+			return ErrNewer
+		}
 		target := int32(0)
 		if steps >= 0 && steps < int(current) {
 			target = current - int32(steps) //nolint:gosec // less than the number of files
 		}
-		return describe(migrator.MigrateTo(ctx, target))
+		if err := describe(migrator.MigrateTo(ctx, target)); err != nil {
+			return err
+		}
+		return sayAge(ctx, conn, min(target, worksFrom))
 	})
 }
 
@@ -124,25 +140,31 @@ func Status(ctx context.Context, pool *pgxpool.Pool) ([]Migration, error) {
 		return nil, fmt.Errorf("listing migrations: %w", err)
 	}
 	for i, name := range names {
-		all = append(all, Migration{Line: "webhook-worker", Version: i + 1, Name: name, Applied: i < current})
+		all = append(all, Migration{Line: ourLine, Version: i + 1, Name: name, Applied: i < current})
 	}
 	return all, nil
 }
 
-// Check returns an error that wraps [ErrBehind] if the database lacks a migration.
+// Check returns an error that wraps [ErrBehind] if the database lacks a migration, and [ErrTooOld] if it is too new.
 func Check(ctx context.Context, pool *pgxpool.Pool) error {
 	all, err := Status(ctx, pool)
 	if err != nil {
 		return describeDenied(err)
 	}
-	missing := 0
+	missing, known := 0, 0
 	for _, migration := range all {
 		if !migration.Applied {
 			missing++
 		}
+		if migration.Line == ourLine {
+			known++
+		}
 	}
 	if missing > 0 {
 		return fmt.Errorf("%d of %d migrations missing: %w", missing, len(all), ErrBehind)
+	}
+	if err := checkAge(ctx, pool, known); err != nil {
+		return err
 	}
 	return checkSight(ctx, pool)
 }
@@ -238,16 +260,12 @@ func newMigrator(ctx context.Context, conn *pgx.Conn, logger *slog.Logger) (*mig
 	}
 	migrator.OnStart = func(version int32, name, direction, _ string) {
 		logger.InfoContext(ctx, "migrating "+direction,
-			slog.String("line", "webhook-worker"), slog.Int("version", int(version)), slog.String("name", name))
+			slog.String("line", ourLine), slog.Int("version", int(version)), slog.String("name", name))
 	}
 	return migrator, nil
 }
 
-// describe says in one line what to do about a version that this program does not know.
 func describe(err error) error {
-	if _, ok := errors.AsType[migrate.BadVersionError](err); ok {
-		return fmt.Errorf("the database was migrated by a newer version of this program: %w", err)
-	}
 	if err != nil {
 		return fmt.Errorf("migrating: %w", err)
 	}

@@ -240,6 +240,49 @@ func TestNewerDatabase(t *testing.T) {
 	require.NoError(t, pool.QueryRow(t.Context(), `select version from webhook_schema_version`).Scan(&version))
 	require.Equal(t, newer, version)
 	require.NoError(t, migrations.Check(t.Context(), pool), "it lacks nothing")
+	ahead, err := migrations.Ahead(t.Context(), pool)
+	require.NoError(t, err)
+	require.Equal(t, 4, ahead)
+}
+
+// A schema says which programs it is for, so that those that would break refuse.
+func TestSchemaForNewerProgramsAlone(t *testing.T) {
+	t.Parallel()
+
+	pool := testdb.New(t)
+	known := len(ours(t, pool))
+	from := func() int { return scalar[int](t, pool, `select works_from from webhook_schema_version`) }
+	require.Equal(t, 10, from(), "the release before works with it")
+	say := func(from int) {
+		_, err := pool.Exec(t.Context(), `update webhook_schema_version set works_from = $1`, from)
+		require.NoError(t, err)
+	}
+	say(known)
+	require.NoError(t, migrations.Check(t.Context(), pool))
+	say(known + 1)
+	require.ErrorIs(t, migrations.Check(t.Context(), pool), migrations.ErrTooOld)
+	require.NoError(t, migrations.Up(t.Context(), pool, quiet()), "the schema is this program's own")
+	require.Equal(t, 10, from())
+
+	require.NoError(t, migrations.Down(t.Context(), pool, known-8, quiet()))
+	require.Equal(t, 8, from(), "whoever knows all that is left")
+	require.NoError(t, migrations.Up(t.Context(), pool, quiet()))
+	require.Equal(t, 10, from())
+
+	// Earlier versions did not say.
+	_, err := pool.Exec(t.Context(), `alter table webhook_schema_version drop column works_from`)
+	require.NoError(t, err)
+	require.NoError(t, migrations.Check(t.Context(), pool))
+	require.NoError(t, migrations.Up(t.Context(), pool, quiet()))
+	require.Equal(t, 10, from())
+
+	// Who reads for long, as a backup does, holds up nobody.
+	backup, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = backup.Rollback(t.Context()) }()
+	_, err = backup.Exec(t.Context(), `select from webhook_schema_version`)
+	require.NoError(t, err)
+	require.NoError(t, migrations.Up(t.Context(), pool, quiet()))
 }
 
 func TestNoDatabase(t *testing.T) {

@@ -46,6 +46,8 @@ func (d *document) validAt(now time.Time) []ValidSecret {
 	})
 }
 
+// encode writes the array of secrets alone where there is nothing else, so that workers from before partners had headers
+// can read it too, while they are updated or when the update is taken back.
 func (d *document) encode() ([]byte, error) {
 	stored := storedDocument{Secrets: make([]storedSecret, len(d.secrets)), Headers: make(map[string]string, len(d.headers))}
 	for i, secret := range d.secrets {
@@ -54,23 +56,28 @@ func (d *document) encode() ([]byte, error) {
 	for name, value := range d.headers {
 		stored.Headers[name] = value.Reveal()
 	}
-	plaintext, err := json.Marshal(stored)
+	var from any = stored
+	if len(stored.Headers) == 0 {
+		from = stored.Secrets
+	}
+	plaintext, err := json.Marshal(from)
 	if err != nil {
 		return nil, fmt.Errorf("encoding secrets: %w", err)
 	}
 	return plaintext, nil
 }
 
-// decodeDocument reads what encode writes, and the array of secrets alone that was written before partners
-// had headers.
+// decodeDocument reads what encode writes. Its error is [ErrNewer]: the key has shown that this program wrote it.
 func decodeDocument(plaintext []byte) (*document, error) {
 	var stored storedDocument
 	var into any = &stored
 	if bytes.HasPrefix(plaintext, []byte("[")) {
 		into = &stored.Secrets
 	}
-	if err := json.Unmarshal(plaintext, into); err != nil {
-		return nil, fmt.Errorf("decoding secrets: %w", err)
+	decoder := json.NewDecoder(bytes.NewReader(plaintext))
+	decoder.DisallowUnknownFields()  // what is not known would be lost when it is sealed again
+	if decoder.Decode(into) != nil { // its error would say what is in there
+		return nil, ErrNewer
 	}
 	decoded := &document{secrets: make([]ValidSecret, len(stored.Secrets)), headers: make(map[string]Secret, len(stored.Headers))}
 	for i, secret := range stored.Secrets {

@@ -75,7 +75,7 @@ func (k *Keyring) seal(partnerID uuid.UUID, secrets *document) (sealed, error) {
 	return k.encrypt(partnerID, plaintext), nil
 }
 
-// open reverses seal. Its errors are those of decrypt.
+// open reverses seal. Its errors are those of decrypt, and [ErrNewer].
 func (k *Keyring) open(partnerID uuid.UUID, box sealed) (*document, error) {
 	plaintext, err := k.decrypt(partnerID, box)
 	if err != nil {

@@ -78,6 +78,48 @@ func TestKeyringOpensWhatWasSealedBeforeHeaders(t *testing.T) {
 	requireHeaders(t, bundle, bundle.get(t), Headers{Secret: map[string]Secret{"X-Api-Key": "key"}})
 }
 
+// Workers of the release before partners had headers go on while the others are updated, and come back when that is taken
+// back: what has nothing new in it keeps the form that they read.
+func TestKeyringSealsAsBeforeHeadersWithoutAny(t *testing.T) {
+	t.Parallel()
+
+	keyring, id := testKeyring(t, 1), uuid.New()
+	for want, sealing := range map[string]*document{
+		`[{"secret":"a raw secret"}]`: {secrets: []ValidSecret{{Secret: "a raw secret"}}, headers: map[string]Secret{}},
+		`{"secrets":[{"secret":"a raw secret"}],"headers":{"X-Api-Key":"key"}}`: {
+			secrets: []ValidSecret{{Secret: "a raw secret"}}, headers: map[string]Secret{"X-Api-Key": "key"},
+		},
+	} {
+		box, err := keyring.seal(id, sealing)
+		require.NoError(t, err)
+		plaintext, err := keyring.decrypt(id, box)
+		require.NoError(t, err)
+		require.Equal(t, want, string(plaintext))
+	}
+}
+
+// What a later version sealed is neither damaged nor of another key, and is not taken for less than it is.
+func TestKeyringLeavesNewerFormsAlone(t *testing.T) {
+	t.Parallel()
+
+	keyring, id := testKeyring(t, 1), uuid.New()
+	for _, plaintext := range []string{
+		`{"secrets":[{"secret":"a raw secret"}],"certificate":"new"}`, `[{"secret":"a raw secret","begins_at":"2027-01-01T00:00:00Z"}]`, `"v3"`, `[17]`, ``,
+	} {
+		_, err := keyring.open(id, keyring.encrypt(id, []byte(plaintext)))
+		require.ErrorIs(t, err, ErrNewer, plaintext)
+		require.NotContains(t, err.Error(), "certificate")
+	}
+	bundle := setup(t)
+	partner, _ := bundle.add(t, "anna", acme())
+	box := testKeyring(t, 1).encrypt(partner.ID, []byte(`{"later":1}`))
+	_, err := bundle.pool.Exec(t.Context(), `update partner_webhooks set secret_key_id = $1, secret_ciphertext = $2`, box.keyID, box.ciphertext)
+	require.NoError(t, err)
+	require.NoError(t, bundle.store.CheckKey(t.Context()), "the key is the right one")
+	_, err = bundle.store.RotateSecret(t.Context(), "anna", "acme-corp", "", time.Hour)
+	require.ErrorIs(t, err, ErrNewer, "what is not understood is not written anew")
+}
+
 func TestKeyID(t *testing.T) {
 	t.Parallel()
 

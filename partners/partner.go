@@ -73,4 +73,6 @@ var (
 	ErrWrongKey = errors.New("no encryption key at hand opens this partner's secrets")
 	// ErrDamaged: the key that sealed the secrets is at hand, but they were changed since, or are another partner's.
 	ErrDamaged = errors.New("this partner's secrets are damaged")
+	// ErrNewer: a later version of this program sealed the secrets, in a form that this one does not know.
+	ErrNewer = errors.New("a newer webhook-worker sealed this partner's secrets: update this one")
 )

@@ -3,6 +3,7 @@ package partners
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -89,7 +90,7 @@ func (s *Store) CheckKey(ctx context.Context) error {
 	)
 	opened := false
 	_, err = pgx.ForEachRow(rows, []any{&id, &box.keyID, &box.ciphertext}, func() error {
-		if _, openErr := s.keyring.open(id, box); openErr != nil {
+		if _, openErr := s.keyring.open(id, box); openErr != nil && !errors.Is(openErr, ErrNewer) {
 			last = openErr
 		} else {
 			opened = true

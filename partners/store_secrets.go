@@ -18,7 +18,7 @@ type Unsealed struct {
 }
 
 // Unseal opens a partner's secrets that have not ended at now, and its headers. Its error wraps [ErrNoKey],
-// [ErrWrongKey] or [ErrDamaged].
+// [ErrWrongKey], [ErrDamaged] or [ErrNewer].
 func (s *Store) Unseal(partner *Partner, now time.Time) (*Unsealed, error) {
 	opened, err := s.open(partner)
 	if err != nil {
@@ -27,7 +27,7 @@ func (s *Store) Unseal(partner *Partner, now time.Time) (*Unsealed, error) {
 	return &Unsealed{Secrets: opened.validAt(now), Headers: partner.RequestHeaders.with(opened.headers)}, nil
 }
 
-// open opens what is sealed of a partner. Its error wraps [ErrNoKey], [ErrWrongKey] or [ErrDamaged].
+// open opens what is sealed of a partner. Its error wraps [ErrNoKey], [ErrWrongKey], [ErrDamaged] or [ErrNewer].
 func (s *Store) open(partner *Partner) (*document, error) {
 	if s.keyring == nil {
 		return nil, ErrNoKey
@@ -41,7 +41,7 @@ func (s *Store) open(partner *Partner) (*document, error) {
 
 // RotateSecret gives a partner a new secret, one of the current one's scheme if secret is empty. The ones
 // before it go on signing for overlap; 0 ends them at once. Errors: [*ValidationError], [ErrNotFound], [ErrNoKey],
-// [ErrWrongKey], [ErrDamaged].
+// [ErrWrongKey], [ErrDamaged], [ErrNewer].
 func (s *Store) RotateSecret(ctx context.Context, userID, slug string, secret Secret, overlap time.Duration) (Secret, error) {
 	if secret != "" {
 		if err := secret.Validate(); err != nil {

@@ -29,6 +29,11 @@ func TestMigrateUpDownStatus(t *testing.T) {
 	}
 	require.Equal(t, ours, strings.Count(dry, "would take back"))
 	terminal.ok(t, "migrate", "status")
+	refused := terminal.run(t, "migrate", "down", "--steps", "1", "--all")
+	require.Equal(t, exitUsage, refused.status)
+	require.Equal(t, "webhook-worker: --steps and --all can't be used together (see webhook-worker migrate down --help)\n", refused.stderr)
+	require.Equal(t, exitUsage, terminal.run(t, "migrate", "down", "--steps", "0").status)
+	terminal.ok(t, "migrate", "status")
 	terminal.ok(t, "migrate", "down")
 	require.Equal(t, 1, terminal.run(t, "migrate", "status").status)
 	terminal.ok(t, "migrate", "down", "--all")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -50,20 +51,26 @@ func saveSettings(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.L
 }
 
 type migrateDownCommand struct {
-	Steps  int  `default:"1" help:"How many migrations to take back."`
-	All    bool `help:"Take back all. River's own tables stay."`
+	Steps  *int `xor:"steps" placeholder:"1" help:"How many migrations to take back, 1 if left out."`
+	All    bool `xor:"steps" help:"Take back all. River's own tables stay."`
 	DryRun bool `help:"Print what would be taken back, and change nothing."`
 }
 
 // Run migrates down.
 func (c *migrateDownCommand) Run(a *app) error {
-	if c.Steps < 1 {
-		return usagef("--steps must be at least 1, and is %d", c.Steps)
+	steps := 1
+	if c.Steps != nil {
+		steps = *c.Steps
+	}
+	if steps < 1 {
+		return usagef("--steps must be at least 1, and is %d", steps)
+	}
+	if c.All {
+		steps = -1
 	}
 	return a.withUnchecked(func(cfg *config.Config, pool *pgxpool.Pool) error {
-		steps := c.Steps
-		if c.All {
-			steps = -1
+		if ahead, err := migrations.Ahead(a.ctx, pool); err != nil || ahead > 0 {
+			return cmp.Or(err, migrations.ErrNewer)
 		}
 		all, err := migrations.Status(a.ctx, pool)
 		if err != nil {
@@ -115,6 +122,13 @@ func (c *migrateStatusCommand) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		return migrations.Check(a.ctx, pool)
+		if err := migrations.Check(a.ctx, pool); err != nil {
+			return err
+		}
+		ahead, err := migrations.Ahead(a.ctx, pool)
+		if ahead > 0 {
+			a.say("the database also has %d of a newer version", ahead)
+		}
+		return err
 	})
 }

@@ -48,6 +48,13 @@ func (c *workCommand) Run(a *app) error {
 	if err := migrations.Check(a.ctx, pool); err != nil {
 		return err
 	}
+	ahead, err := migrations.Ahead(a.ctx, pool)
+	if err != nil {
+		return err
+	}
+	if ahead > 0 {
+		logger.WarnContext(a.ctx, "a newer version of webhook-worker migrated the database: update this worker", slog.Int("migrations", ahead))
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}

@@ -1,5 +1,5 @@
-// Command gen makes what is generated: the parts of README.md that come from the code, and docs/schema.sql.
-// With --check it changes nothing and fails if a file differs.
+// Command gen makes what is generated: the parts of README.md that come from the code, docs/schema.sql, and databases of
+// releases. With --check it changes nothing and fails if a file differs.
 package main
 
 import (
@@ -14,21 +14,27 @@ import (
 // errStale is returned by --check.
 var errStale = errors.New("is not what the code generates: run `make generate`")
 
-// commandLine are the flags.
+// commandLine is the whole command line.
 type commandLine struct {
+	Files   filesCommand   `cmd:"" default:"withargs" help:"Make the parts of README.md that come from the code, and docs/schema.sql."`
+	Release releaseCommand `cmd:"" help:"Keep a database of a release for the tests of later ones."`
+}
+
+type filesCommand struct {
 	Check bool `help:"Change nothing; fail if a file differs from what would be generated."`
 }
 
 func main() {
 	var line commandLine
-	kong.Parse(&line, kong.Name("gen"))
-	if err := run(context.Background(), line.Check); err != nil {
+	parsed := kong.Parse(&line, kong.Name("gen"), kong.BindTo(context.Background(), (*context.Context)(nil)))
+	if err := parsed.Run(); err != nil {
 		_, _ = fmt.Fprintf(os.Stderr, "gen: %s\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, check bool) error {
+// Run makes the files, or compares them with what it would make.
+func (c *filesCommand) Run(ctx context.Context) error {
 	makers := map[string]func(ctx context.Context) (string, error){
 		"README.md":       readme,
 		"docs/schema.sql": schema,
@@ -37,7 +43,7 @@ func run(ctx context.Context, check bool) error {
 	for path, makeContent := range makers {
 		content, err := makeContent(ctx)
 		if err == nil {
-			err = write(path, content, check)
+			err = write(path, content, c.Check)
 		}
 		if err != nil {
 			failures = append(failures, fmt.Errorf("%s %w", path, err))
