@@ -1,4 +1,4 @@
-// Command gen makes what is generated: the parts of README.md that come from the code, and docs/schema.sql.
+// Command gen makes what is generated: the parts of the documents that come from the code, and docs/schema.sql.
 // With --check it changes nothing and fails if a file differs.
 package main
 
@@ -30,8 +30,9 @@ func main() {
 
 func run(ctx context.Context, check bool) error {
 	makers := map[string]func(ctx context.Context) (string, error){
-		"README.md":       readme,
-		"docs/schema.sql": schema,
+		"README.md":        parts("README.md"),
+		"docs/partners.md": parts("docs/partners.md"),
+		"docs/schema.sql":  schema,
 	}
 	var failures []error
 	for path, makeContent := range makers {
