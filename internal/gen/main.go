@@ -1,5 +1,5 @@
-// Command gen makes what is generated: the parts of the documents that come from the code, and docs/schema.sql.
-// With --check it changes nothing and fails if a file differs.
+// Command gen makes what is generated: the parts of documents that come from the code and the schema, and
+// docs/schema.sql. With --check it changes nothing and fails if a file differs.
 package main
 
 import (
@@ -28,11 +28,17 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, check bool) error {
+func run(ctx context.Context, check bool) (err error) {
+	db, err := openDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.close()) }()
 	makers := map[string]func(ctx context.Context) (string, error){
-		"README.md":        parts("README.md"),
-		"docs/partners.md": parts("docs/partners.md"),
-		"docs/schema.sql":  schema,
+		"README.md":        db.document("README.md"),
+		"docs/api.md":      db.document("docs/api.md"),
+		"docs/partners.md": db.document("docs/partners.md"),
+		"docs/schema.sql":  db.schema,
 	}
 	var failures []error
 	for path, makeContent := range makers {

@@ -22,11 +22,13 @@ import (
 //	config            the table of environment variables
 //	file PATH         a file, as a block of code
 //	func PATH NAME    one function of a Go file, as a block of code
+//	columns RELATION  the columns of a table or view of the schema
+//	sql NAME          a SQL function's signature and comment
 var generated = regexp.MustCompile(`(?s)(<!-- generated: ([^\n]*) -->\n).*?(<!-- /generated -->)`)
 
-// parts makes a document with its generated parts made anew.
-func parts(path string) func(context.Context) (string, error) {
-	return func(context.Context) (string, error) {
+// document makes a document with its generated parts made anew.
+func (d *database) document(path string) func(context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) {
 		current, err := os.ReadFile(path)
 		if err != nil {
 			return "", fmt.Errorf("can't be read: %w", err)
@@ -34,7 +36,7 @@ func parts(path string) func(context.Context) (string, error) {
 		var failures []error
 		text := generated.ReplaceAllStringFunc(string(current), func(part string) string {
 			match := generated.FindStringSubmatch(part)
-			content, err := generate(strings.Fields(match[2]))
+			content, err := d.generate(ctx, strings.Fields(match[2]))
 			if err != nil {
 				failures = append(failures, fmt.Errorf("part %q: %w", match[2], err))
 			}
@@ -44,7 +46,7 @@ func parts(path string) func(context.Context) (string, error) {
 	}
 }
 
-func generate(words []string) (string, error) {
+func (d *database) generate(ctx context.Context, words []string) (string, error) {
 	switch {
 	case len(words) == 1 && words[0] == "config":
 		return configTable()
@@ -56,6 +58,10 @@ func generate(words []string) (string, error) {
 		return codeBlock(words[1], string(content)), nil
 	case len(words) == 3 && words[0] == "func":
 		return function(words[1], words[2])
+	case len(words) == 2 && words[0] == "columns":
+		return d.columns(ctx, words[1])
+	case len(words) == 2 && words[0] == "sql":
+		return d.function(ctx, words[1])
 	}
 	return "", errors.New("unknown kind of generated part")
 }
