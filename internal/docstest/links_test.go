@@ -27,12 +27,13 @@ var (
 	code    = regexp.MustCompile("`[^`\n]*`")
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	heading = regexp.MustCompile(`(?m)^#{1,6} +(.*)$`)
+	address = regexp.MustCompile(`https://github\.com/epicvoice/webhook-worker/blob/main/([^\s"'#]+)(?:#([^\s"']+))?`)
 )
 
 func TestLinksLeadSomewhere(t *testing.T) {
 	t.Parallel()
 	checked := 0
-	for _, path := range documents(t) {
+	for _, path := range files(t, ".md") {
 		text := fence.ReplaceAllString(read(t, path), "")
 		for _, match := range link.FindAllStringSubmatch(code.ReplaceAllString(text, "`"), -1) {
 			target, err := url.Parse(match[1])
@@ -54,13 +55,32 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	require.Greater(t, checked, 30, "the links are found")
 }
 
+// TestAddressesOfDocumentsLeadSomewhere looks at what else names a document by its address: manifests, rules, units.
+func TestAddressesOfDocumentsLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	checked := 0
+	for _, path := range files(t, ".yaml", ".json", ".service", ".target", ".example") {
+		for _, match := range address.FindAllStringSubmatch(read(t, path), -1) {
+			checked++
+			require.FileExists(t, filepath.Join(root, match[1]), "%s names %s", path, match[0])
+			if match[2] != "" {
+				require.True(t, slices.Contains(anchors(read(t, match[1])), match[2]), "%s names %s", path, match[0])
+			}
+		}
+	}
+	require.NotZero(t, checked, "the addresses are found")
+}
+
 // TestEachDocumentIsListed sees that README.md leads to every page of docs.
 func TestEachDocumentIsListed(t *testing.T) {
 	t.Parallel()
-	readme := read(t, "README.md")
-	for _, path := range documents(t) {
+	var listed []string
+	for _, match := range link.FindAllStringSubmatch(read(t, "README.md"), -1) {
+		listed = append(listed, match[1])
+	}
+	for _, path := range files(t, ".md") {
 		if filepath.Dir(path) == "docs" {
-			require.True(t, strings.Contains(readme, "("+filepath.ToSlash(path)+")"), "README.md does not link to %s", path)
+			require.Contains(t, listed, filepath.ToSlash(path))
 		}
 	}
 }
@@ -71,8 +91,8 @@ func TestAnchors(t *testing.T) {
 	require.Equal(t, []string{"one-two-three_4", "retry-after", "retry-after-1", "whats-new"}, anchors(text))
 }
 
-// documents are the repository's Markdown files, as paths from its root.
-func documents(t *testing.T) []string {
+// files are the repository's files of some kinds, as paths from its root.
+func files(t *testing.T, extensions ...string) []string {
 	t.Helper()
 	var paths []string
 	require.NoError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
@@ -81,7 +101,7 @@ func documents(t *testing.T) []string {
 			return err
 		case entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == ".git" || entry.Name() == "testdata" || entry.Name() == "dist"):
 			return filepath.SkipDir
-		case filepath.Ext(path) == ".md":
+		case slices.Contains(extensions, filepath.Ext(path)):
 			relative, err := filepath.Rel(root, path)
 			paths = append(paths, relative)
 			return err
