@@ -22,7 +22,7 @@ dev: ## Run everything at once on a private PostgreSQL.
 	go run ./cmd/webhook-worker dev
 
 .PHONY: generate
-generate: ## Make anew what is generated: parts of README.md, docs/schema.sql.
+generate: ## Make anew what is generated: parts of README.md and docs/partners.md, docs/schema.sql.
 	go run ./internal/gen
 
 .PHONY: release-database
@@ -76,15 +76,15 @@ browser: ## Look at the pages with Chromium, and attack them; needs chromium.
 	go test -count=1 -timeout 5m -tags browser -run '^TestBrowser' ./cmd/webhook-worker
 
 .PHONY: examples
-examples: ## Run the examples; needs Node, and Python and Ruby with PostgreSQL's modules.
+examples: ## Run the examples; needs Node, PHP, Java, and Python and Ruby with PostgreSQL's modules.
 	cd examples/verify/node && npm install --no-package-lock --no-audit --no-fund
 	cd examples/enqueue/node && npm ci --no-audit --no-fund
-	go test -count=1 -tags examples ./examples/...
+	go test -count=1 -tags examples ./examples/... ./deploy/...
 
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint ## Run the linters.
 	$(TOOLS)/golangci-lint run ./...
-	$(TOOLS)/golangci-lint run --build-tags examples ./examples/...
+	$(TOOLS)/golangci-lint run --build-tags examples ./examples/... ./deploy/...
 	$(TOOLS)/golangci-lint run --build-tags faults ./faults/...
 	$(TOOLS)/golangci-lint run --build-tags ssrf ./ssrf/...
 	$(TOOLS)/golangci-lint run --build-tags browser ./cmd/...

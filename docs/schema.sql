@@ -90,7 +90,7 @@ declare
     p_user_id    text    := $1;
     p_event_type text    := $2;
     p_payload    json    := $3;
-    p_event_id   text    := coalesce($4, gen_random_uuid()::text);
+    p_event_id   text    := coalesce($4, webhook_ordered_id()::text);
     p_conflict   text    := $5;
     patterns     text[];
     stored       boolean;
@@ -109,7 +109,7 @@ begin
 
     -- The event is the gate: whoever stores it makes the jobs.
     with subscribed as materialized (
-        select p.id as partner_id, p.partner_slug, gen_random_uuid() as delivery_id,
+        select p.id as partner_id, p.partner_slug, webhook_ordered_id() as delivery_id,
                1 + coalesce(p.max_retries, (select retry_max_attempts from webhook_settings)) as max_attempts
           from partner_webhooks p
          where p.user_id = p_user_id
@@ -315,7 +315,7 @@ declare
     p_user_id    text := $1;
     p_event_id   text := $2;
     p_partner_id uuid := $3;
-    p_new_id     uuid := gen_random_uuid();
+    p_new_id     uuid := webhook_ordered_id();
     event        webhook_events;
     partner      partner_webhooks;
 begin
@@ -531,7 +531,7 @@ begin
     end if;
 
     with subscribed as materialized (
-        select p.id as partner_id, p.partner_slug, gen_random_uuid() as delivery_id,
+        select p.id as partner_id, p.partner_slug, webhook_ordered_id() as delivery_id,
                1 + coalesce(p.max_retries, (select retry_max_attempts from webhook_settings)) as max_attempts
           from partner_webhooks p
          where p.user_id = p_user_id
@@ -805,6 +805,12 @@ CREATE FUNCTION public.webhook_only_operational(deliveries uuid[]) RETURNS boole
 $$;
 
 COMMENT ON FUNCTION public.webhook_only_operational(deliveries uuid[]) IS 'Whether deliveries are of operational events alone. A partner that fails with these is not told of, or two that fail would keep each other failing.';
+
+CREATE FUNCTION public.webhook_ordered_id() RETURNS uuid
+    LANGUAGE sql
+    RETURN (encode(set_bit(set_bit(OVERLAY(uuid_send(gen_random_uuid()) PLACING SUBSTRING(int8send(((EXTRACT(epoch FROM clock_timestamp()) * (1000)::numeric))::bigint) FROM 3) FROM 1 FOR 6), (52)::bigint, 1), (53)::bigint, 1), 'hex'::text))::uuid;
+
+COMMENT ON FUNCTION public.webhook_ordered_id() IS 'A new UUID of version 7: the time in milliseconds, then 74 random bits.';
 
 CREATE FUNCTION public.webhook_partner_disabled() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER

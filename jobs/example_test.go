@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
@@ -130,4 +132,84 @@ func ExampleEnqueuer_EnqueueCallOutcomeTx() {
 	// 1 delivery to acme-corp
 	// 1 delivery to acme-corp
 	// 1 job
+}
+
+// replayCancelled delivers what was cancelled for a partner, and says how much that was.
+func replayCancelled(ctx context.Context, pool *pgxpool.Pool, userID, slug string) (int, error) {
+	deliveries, err := jobs.NewDeliveries(ctx, pool)
+	if err != nil {
+		return 0, err
+	}
+	replayed := 0
+	err = deliveries.Replay(ctx, &jobs.Replay{
+		Filter: jobs.Filter{UserID: userID, PartnerSlug: slug, Status: jobs.StatusCancelled},
+		Rate:   50, // a second
+		Report: func(results []jobs.ReplayResult) {
+			for _, result := range results {
+				if result == jobs.Replayed {
+					replayed++
+				}
+			}
+		},
+	})
+	return replayed, err
+}
+
+// An operator's page lists a user's deliveries, cancels one and replays it.
+func ExampleDeliveries() {
+	ctx := context.Background()
+	pool, closeDatabase := exampleDatabase(ctx)
+	defer func() { _ = closeDatabase() }()
+	enqueuer, err := jobs.NewEnqueuer(nil)
+	if err != nil {
+		log.Panic(err)
+	}
+	outcome := json.RawMessage(`{"call_id":"call_3","event_type":"call.completed"}`)
+	if _, err := endCall(ctx, pool, enqueuer, "user_123", "call_3", outcome); err != nil {
+		log.Panic(err)
+	}
+
+	deliveries, err := jobs.NewDeliveries(ctx, pool)
+	if err != nil {
+		log.Panic(err)
+	}
+	list, err := deliveries.List(ctx, &jobs.Filter{UserID: "user_123", Status: jobs.StatusPending}, &jobs.Page{Limit: 10})
+	if err != nil {
+		log.Panic(err)
+	}
+	for _, delivery := range list {
+		fmt.Println(delivery.EventID, delivery.Status)
+		if _, err := deliveries.Cancel(ctx, delivery.UserID, uuid.MustParse(delivery.ID), "support", true); err != nil {
+			log.Panic(err)
+		}
+	}
+	replayed, err := replayCancelled(ctx, pool, "user_123", "acme-corp")
+	fmt.Println(replayed, "replayed", err)
+	// Output:
+	// call_3:call.completed pending
+	// 1 replayed <nil>
+}
+
+// The same id with another payload is told apart from every other failure.
+func ExampleErrEventConflict() {
+	ctx := context.Background()
+	pool, closeDatabase := exampleDatabase(ctx)
+	defer func() { _ = closeDatabase() }()
+	enqueuer, err := jobs.NewEnqueuer(nil)
+	if err != nil {
+		log.Panic(err)
+	}
+
+	for _, payload := range []string{`{"seats":1}`, `{"seats":2}`} {
+		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			_, err := enqueuer.EnqueueTx(ctx, tx, &jobs.Event{
+				ID: "plan-1", UserID: "user_123", Type: "plan.changed", Payload: json.RawMessage(payload),
+			})
+			return err
+		})
+		fmt.Println(errors.Is(err, jobs.ErrEventConflict))
+	}
+	// Output:
+	// false
+	// true
 }

@@ -1,5 +1,5 @@
-// Command gen makes what is generated: the parts of README.md that come from the code, docs/schema.sql, and databases of
-// releases. With --check it changes nothing and fails if a file differs.
+// Command gen makes what is generated: the parts of documents that come from the code and the schema, docs/schema.sql, and
+// databases of releases. With --check it changes nothing and fails if a file differs.
 package main
 
 import (
@@ -34,10 +34,17 @@ func main() {
 }
 
 // Run makes the files, or compares them with what it would make.
-func (c *filesCommand) Run(ctx context.Context) error {
+func (c *filesCommand) Run(ctx context.Context) (err error) {
+	db, err := openDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.close()) }()
 	makers := map[string]func(ctx context.Context) (string, error){
-		"README.md":       readme,
-		"docs/schema.sql": schema,
+		"README.md":        db.document("README.md"),
+		"docs/api.md":      db.document("docs/api.md"),
+		"docs/partners.md": db.document("docs/partners.md"),
+		"docs/schema.sql":  db.schema,
 	}
 	var failures []error
 	for path, makeContent := range makers {

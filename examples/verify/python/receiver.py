@@ -6,7 +6,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 KEY = base64.b64decode(os.environ["WEBHOOK_SECRET"].removeprefix("whsec_"))
-assert KEY, "WEBHOOK_SECRET must be the partner's secret: anybody can sign with an empty one"
+if not KEY:
+    raise SystemExit("WEBHOOK_SECRET must be the partner's secret: anybody can sign with an empty one")
 TOLERANCE = 5 * 60  # seconds
 
 

@@ -17,32 +17,36 @@ import (
 	"github.com/epicvoice/webhook-worker/internal/config"
 )
 
-// generated matches a part of README.md that is generated, by what its first line says:
+// generated matches a part of a document that is generated, by what its first line says:
 //
 //	config            the table of environment variables
 //	file PATH         a file, as a block of code
 //	func PATH NAME    one function of a Go file, as a block of code
+//	columns RELATION  the columns of a table or view of the schema
+//	sql NAME          a SQL function's signature and comment
 var generated = regexp.MustCompile(`(?s)(<!-- generated: ([^\n]*) -->\n).*?(<!-- /generated -->)`)
 
-// readme is README.md with its generated parts made anew.
-func readme(context.Context) (string, error) {
-	current, err := os.ReadFile("README.md")
-	if err != nil {
-		return "", fmt.Errorf("can't be read: %w", err)
-	}
-	var failures []error
-	text := generated.ReplaceAllStringFunc(string(current), func(part string) string {
-		match := generated.FindStringSubmatch(part)
-		content, err := generate(strings.Fields(match[2]))
+// document makes a document with its generated parts made anew.
+func (d *database) document(path string) func(context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) {
+		current, err := os.ReadFile(path)
 		if err != nil {
-			failures = append(failures, fmt.Errorf("part %q: %w", match[2], err))
+			return "", fmt.Errorf("can't be read: %w", err)
 		}
-		return match[1] + content + match[3]
-	})
-	return text, errors.Join(failures...)
+		var failures []error
+		text := generated.ReplaceAllStringFunc(string(current), func(part string) string {
+			match := generated.FindStringSubmatch(part)
+			content, err := d.generate(ctx, strings.Fields(match[2]))
+			if err != nil {
+				failures = append(failures, fmt.Errorf("part %q: %w", match[2], err))
+			}
+			return match[1] + content + match[3]
+		})
+		return text, errors.Join(failures...)
+	}
 }
 
-func generate(words []string) (string, error) {
+func (d *database) generate(ctx context.Context, words []string) (string, error) {
 	switch {
 	case len(words) == 1 && words[0] == "config":
 		return configTable()
@@ -54,6 +58,10 @@ func generate(words []string) (string, error) {
 		return codeBlock(words[1], string(content)), nil
 	case len(words) == 3 && words[0] == "func":
 		return function(words[1], words[2])
+	case len(words) == 2 && words[0] == "columns":
+		return d.columns(ctx, words[1])
+	case len(words) == 2 && words[0] == "sql":
+		return d.function(ctx, words[1])
 	}
 	return "", errors.New("unknown kind of generated part")
 }
@@ -113,6 +121,8 @@ func function(path, name string) (string, error) {
 
 // codeBlock is a fenced block in the language of the file's name.
 func codeBlock(path, code string) string {
-	language := map[string]string{".go": "go", ".mjs": "js", ".py": "python"}[filepath.Ext(path)]
+	language := map[string]string{
+		".go": "go", ".java": "java", ".mjs": "js", ".php": "php", ".py": "python", ".rb": "ruby",
+	}[filepath.Ext(path)]
 	return "```" + language + "\n" + strings.TrimSpace(code) + "\n```\n"
 }
