@@ -22,7 +22,7 @@ dev: ## Run everything at once on a private PostgreSQL.
 	go run ./cmd/webhook-worker dev
 
 .PHONY: generate
-generate: ## Make anew what is generated: parts of README.md and docs/partners.md, docs/schema.sql.
+generate: ## Make anew what is generated: parts of documents, docs/schema.sql.
 	go run ./internal/gen
 
 .PHONY: release-database
