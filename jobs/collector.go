@@ -25,21 +25,21 @@ const (
 // share these tables.
 const collectorLock = `hashtextextended('webhook-worker collector ' || coalesce(to_regclass('webhook_settings')::oid, 0), 0)`
 
-// queueCounts are what takes the longer the more there is.
+// queueCounts are what takes the longer the more there is. Ages are in seconds since the enqueueing; 0: there is none.
 type queueCounts struct {
 	Pending, Failed, Delivered, DeadLetter, Cancelled int64
-	Due, Held                                         int64 // those of pending and failed that are due
+	OldestPending, OldestFailed                       float64
+	Due, HeldDue                                      int64 // those of pending and failed that are due
 	Enabled, Paused, Disabled                         int64 // partners
 }
 
 // queueAges are what indexes find at once. Ages are in seconds; 0: there is none.
 type queueAges struct {
-	At                    time.Time
-	OldestDue, OldestHeld float64 // for how long it has been due
-	Pending, Processing   float64 // since it was enqueued
-	Failed                float64
-	Running               int64
-	OpenCircuits          int64 // of enabled partners
+	At               time.Time
+	Due, HeldDue     float64 // for how long the one has been due that has been so for longest
+	Processing       int64
+	OldestProcessing float64 // since it was enqueued
+	OpenCircuits     int64   // of enabled partners
 }
 
 // collector reads how the queue stands, on the one worker of a database that leads.
@@ -157,7 +157,8 @@ const heldQueues = `
 const countsStatement = `
 	with ` + heldQueues + `, status as (
 	    select count(*) filter (where q.status = 'pending') as pending, count(*) filter (where q.status = 'failed') as failed,
-	           count(*) filter (where q.status = 'dead_letter') as dead_letter, count(*) filter (where q.status = 'cancelled') as cancelled
+	           count(*) filter (where q.status = 'dead_letter') as dead_letter, count(*) filter (where q.status = 'cancelled') as cancelled,
+	           min(q."createdAt") filter (where q.status = 'pending') as pending_since, min(q."createdAt") filter (where q.status = 'failed') as failed_since
 	      from webhook_deliveries q
 	     where q.status in ('pending', 'failed', 'dead_letter', 'cancelled')
 	), running as (
@@ -177,15 +178,13 @@ const countsStatement = `
 	      from partner_webhooks
 	)
 	select s.pending, s.failed, greatest(t.deliveries - s.pending - s.failed - s.dead_letter - s.cancelled - r.processing, 0), s.dead_letter, s.cancelled,
+	       coalesce(extract(epoch from now() - s.pending_since), 0)::double precision, coalesce(extract(epoch from now() - s.failed_since), 0)::double precision,
 	       d.due, h.due, p.enabled, p.paused, p.disabled
 	  from status s, running r, total t, due d, held_due h, partner p`
 
 // agesStatement reads the first of each order that an index has.
 const agesStatement = `
-	with ` + heldQueues + `, oldest as (
-	    select (select q."createdAt" from webhook_deliveries q where q.status = 'pending' order by q."createdAt" limit 1) as pending,
-	           (select q."createdAt" from webhook_deliveries q where q.status = 'failed' order by q."createdAt" limit 1) as failed
-	), running as (
+	with ` + heldQueues + `, running as (
 	    select count(*) as count, min(created_at) as oldest from river_job where state = 'running' and kind = 'webhook_delivery'
 	), due as (
 	    select min((select j.scheduled_at from river_job j
@@ -201,8 +200,6 @@ const agesStatement = `
 	)
 	select now(),
 	       coalesce(extract(epoch from now() - d.since), 0)::double precision, coalesce(extract(epoch from now() - h.since), 0)::double precision,
-	       coalesce(extract(epoch from now() - o.pending), 0)::double precision, coalesce(extract(epoch from now() - r.oldest), 0)::double precision,
-	       coalesce(extract(epoch from now() - o.failed), 0)::double precision,
-	       r.count,
+	       r.count, coalesce(extract(epoch from now() - r.oldest), 0)::double precision,
 	       (select count(*) from webhook_partner_health c join partner_webhooks p on p.id = c.partner_id and p.enabled where c.opened_at is not null)
-	  from oldest o, running r, due d, held_due h`
+	  from running r, due d, held_due h`

@@ -103,29 +103,37 @@ func ofStatus(status Status) metric.ObserveOption {
 	return metric.WithAttributes(attribute.String("status", string(status)))
 }
 
+// whetherHeld is the label of what is held back for its partner, or not.
+func whetherHeld(is bool) metric.ObserveOption {
+	return metric.WithAttributes(attribute.Bool("held", is))
+}
+
+// inState is the label of a state.
+func inState(state string) metric.ObserveOption {
+	return metric.WithAttributes(attribute.String("state", state))
+}
+
 func (s *stateMetrics) observeAges(to metric.Observer, ages *queueAges) {
 	to.ObserveFloat64(s.collected, float64(ages.At.UnixMilli())/1000)
-	to.ObserveFloat64(s.oldestDue, ages.OldestDue, metric.WithAttributes(attribute.Bool("held", false)))
-	to.ObserveFloat64(s.oldestDue, ages.OldestHeld, metric.WithAttributes(attribute.Bool("held", true)))
-	to.ObserveFloat64(s.oldest, ages.Pending, ofStatus(StatusPending))
-	to.ObserveFloat64(s.oldest, ages.Processing, ofStatus(StatusProcessing))
-	to.ObserveFloat64(s.oldest, ages.Failed, ofStatus(StatusFailed))
-	to.ObserveInt64(s.deliveries, ages.Running, ofStatus(StatusProcessing))
-	to.ObserveInt64(s.circuits, ages.OpenCircuits, metric.WithAttributes(attribute.String("state", string(CircuitOpen))))
+	to.ObserveFloat64(s.oldestDue, ages.Due, whetherHeld(false))
+	to.ObserveFloat64(s.oldestDue, ages.HeldDue, whetherHeld(true))
+	to.ObserveInt64(s.deliveries, ages.Processing, ofStatus(StatusProcessing))
+	to.ObserveFloat64(s.oldest, ages.OldestProcessing, ofStatus(StatusProcessing))
+	to.ObserveInt64(s.circuits, ages.OpenCircuits, inState(string(CircuitOpen)))
 }
 
 func (s *stateMetrics) observeCounts(to metric.Observer, counts *queueCounts, ages *queueAges) {
-	for status, count := range map[Status]int64{
-		StatusPending: counts.Pending, StatusFailed: counts.Failed, StatusDelivered: counts.Delivered,
-		StatusDeadLetter: counts.DeadLetter, StatusCancelled: counts.Cancelled,
-	} {
-		to.ObserveInt64(s.deliveries, count, ofStatus(status))
-	}
-	to.ObserveInt64(s.due, counts.Due, metric.WithAttributes(attribute.Bool("held", false)))
-	to.ObserveInt64(s.due, counts.Held, metric.WithAttributes(attribute.Bool("held", true)))
-	closed := max(0, counts.Enabled+counts.Paused-ages.OpenCircuits)
-	to.ObserveInt64(s.circuits, closed, metric.WithAttributes(attribute.String("state", string(CircuitClosed))))
-	for state, count := range map[string]int64{"enabled": counts.Enabled, "paused": counts.Paused, "disabled": counts.Disabled} {
-		to.ObserveInt64(s.partners, count, metric.WithAttributes(attribute.String("state", state)))
-	}
+	to.ObserveInt64(s.deliveries, counts.Pending, ofStatus(StatusPending))
+	to.ObserveInt64(s.deliveries, counts.Failed, ofStatus(StatusFailed))
+	to.ObserveInt64(s.deliveries, counts.Delivered, ofStatus(StatusDelivered))
+	to.ObserveInt64(s.deliveries, counts.DeadLetter, ofStatus(StatusDeadLetter))
+	to.ObserveInt64(s.deliveries, counts.Cancelled, ofStatus(StatusCancelled))
+	to.ObserveFloat64(s.oldest, counts.OldestPending, ofStatus(StatusPending))
+	to.ObserveFloat64(s.oldest, counts.OldestFailed, ofStatus(StatusFailed))
+	to.ObserveInt64(s.due, counts.Due, whetherHeld(false))
+	to.ObserveInt64(s.due, counts.HeldDue, whetherHeld(true))
+	to.ObserveInt64(s.circuits, max(0, counts.Enabled+counts.Paused-ages.OpenCircuits), inState(string(CircuitClosed)))
+	to.ObserveInt64(s.partners, counts.Enabled, inState("enabled"))
+	to.ObserveInt64(s.partners, counts.Paused, inState("paused"))
+	to.ObserveInt64(s.partners, counts.Disabled, inState("disabled"))
 }
