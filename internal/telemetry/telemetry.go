@@ -119,7 +119,7 @@ func checkEndpoints() error {
 }
 
 func (t *Telemetry) startMetrics(ctx context.Context, cfg *Config, about *resource.Resource, export bool) error {
-	options := []sdkmetric.Option{sdkmetric.WithResource(about)}
+	options := []sdkmetric.Option{sdkmetric.WithResource(about), sdkmetric.WithView(riverView)}
 	if cfg.Prometheus {
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
