@@ -94,7 +94,7 @@ var (
 )
 
 // newMetrics makes the instruments.
-func newMetrics(provider metric.MeterProvider) (*metrics, error) {
+func newMetrics(ctx context.Context, provider metric.MeterProvider) (*metrics, error) {
 	meter := provider.Meter(instrumentation)
 	m := &metrics{}
 	var errs [8]error
@@ -117,13 +117,12 @@ func newMetrics(provider metric.MeterProvider) (*metrics, error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("making the instruments: %w", err)
 	}
-	m.prepare()
+	m.prepare(ctx)
 	return m, nil
 }
 
 // prepare makes all label sets. Counters begin at 0, so that the first of a kind is an increase.
-func (m *metrics) prepare() {
-	ctx := context.Background()
+func (m *metrics) prepare(ctx context.Context) {
 	m.byAttempt = map[attemptLabels][]metric.AddOption{}
 	for _, outcome := range []Outcome{OutcomeDelivered, OutcomeFailed, OutcomeLost, OutcomeCancelled} {
 		for _, kind := range append(partners.ErrorKinds(), "") {

@@ -207,7 +207,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	collector := &collector{pool: r.cfg.RiverPool, logger: logger, leads: r.liveness.leads}
 	if r.cfg.MeterProvider != nil {
 		var err error
-		if r.metrics, err = newMetrics(r.cfg.MeterProvider); err != nil {
+		if r.metrics, err = newMetrics(ctx, r.cfg.MeterProvider); err != nil {
 			return err
 		}
 		r.health.metrics = r.metrics

@@ -156,7 +156,7 @@ func TestTelemetryVariablesThatAreWrong(t *testing.T) {
 	terminal, _ := newTerminal(t)
 	for environ, says := range map[string]string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318":                            "OTEL_EXPORTER_OTLP_ENDPOINT is not valid: it must be a URL such as http://localhost:4318",
-		"OTEL_TRACES_EXPORTER=zipkins":                                          "OTEL_TRACES_EXPORTER",
+		"OTEL_TRACES_EXPORTER=zipkins":                                          "OTEL_TRACES_EXPORTER=zipkins is not valid: use otlp, console or none",
 		"OTEL_METRICS_EXPORTER=otlp OTEL_EXPORTER_OTLP_PROTOCOL=pigeon":         "OTEL_EXPORTER_OTLP_PROTOCOL",
 		"OTEL_METRICS_EXPORTER=console OTEL_RESOURCE_ATTRIBUTES=no-equals-sign": "OTEL_RESOURCE_ATTRIBUTES",
 	} {

@@ -78,7 +78,7 @@ func Start(ctx context.Context, cfg *Config) (*Telemetry, error) {
 		semconv.ServiceName("webhook-worker"), semconv.ServiceVersion(cfg.Version), semconv.ServiceInstanceID(cfg.Instance),
 	), resource.WithFromEnv())
 	if err != nil {
-		return nil, fmt.Errorf("reading OTEL_RESOURCE_ATTRIBUTES: %w", err)
+		return nil, errors.New("OTEL_RESOURCE_ATTRIBUTES is not valid: it must be name=value, with commas between")
 	}
 	if cfg.Prometheus || exportMetrics {
 		if err := t.startMetrics(ctx, cfg, about, exportMetrics); err != nil {
@@ -164,9 +164,12 @@ func (t *Telemetry) startTraces(ctx context.Context, about *resource.Resource) e
 	return nil
 }
 
-// exporterError names what an exporter is chosen by.
+// exporterError names what an exporter was chosen by.
 func exporterError(signal string, err error) error {
-	return fmt.Errorf("OTEL_%s_EXPORTER or OTEL_EXPORTER_OTLP_PROTOCOL is not valid: %w", signal, err)
+	if named := os.Getenv("OTEL_" + signal + "_EXPORTER"); named != "" && named != "otlp" {
+		return fmt.Errorf("OTEL_%s_EXPORTER=%s is not valid: use otlp, console or none: %w", signal, named, err)
+	}
+	return fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL, or that of %s, is not valid: %w", strings.ToLower(signal), err)
 }
 
 // Shutdown exports what is left, and ends. What can't be exported in time is lost, and said to be.
