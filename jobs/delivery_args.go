@@ -74,7 +74,7 @@ type deliveryMetadata struct {
 	Trigger Trigger `json:"trigger,omitempty"` // any but the known: TriggerSchedule
 	Snoozes int     `json:"snoozes,omitempty"` // how often it was put off: River counts
 
-	// The trace context of whoever enqueued, as W3C writes it; what is none counts as not set.
+	// The trace context of whoever enqueued, as W3C writes it.
 	TraceParent string `json:"traceparent,omitempty"`
 	TraceState  string `json:"tracestate,omitempty"`
 

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/riverqueue/river"
+	"github.com/tidwall/gjson"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
@@ -35,12 +36,15 @@ func (m *deliveryMetadata) carry(ctx context.Context) {
 	}
 }
 
-// carried adds the trace context that a job carries; what is none is dropped.
-func (m *deliveryMetadata) carried(ctx context.Context) context.Context {
-	if m.TraceParent == "" {
+// carried adds the trace context that a job's metadata carries; what is none is dropped.
+func carried(ctx context.Context, metadata []byte) context.Context {
+	parent := gjson.GetBytes(metadata, traceParentKey).Str
+	if parent == "" {
 		return ctx
 	}
-	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{traceParentKey: m.TraceParent, traceStateKey: m.TraceState})
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{
+		traceParentKey: parent, traceStateKey: gjson.GetBytes(metadata, traceStateKey).Str,
+	})
 }
 
 // traceParent is the header for the partner's request; empty where there is no trace context. The trace state stays here:
@@ -60,8 +64,7 @@ type attemptSpan struct{ trace.Span }
 // trace begins the span of an attempt, in the trace that its job carries. Where no spans are made the carried context is
 // handed on to the partner as it is. to is nil if there is nothing to send.
 func (w *DeliveryWorker) trace(ctx context.Context, job *river.Job[DeliveryArgs], to *endpoint) (context.Context, attemptSpan) {
-	metadata := metadataOf(job)
-	ctx = metadata.carried(ctx)
+	ctx = carried(ctx, job.Metadata)
 	if w.tracer == nil {
 		return ctx, attemptSpan{}
 	}
