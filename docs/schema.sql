@@ -113,7 +113,7 @@ begin
     -- What is no trace context is left out: tracing must not keep an event from being stored.
     if trace_parent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' then
         job_metadata := job_metadata || jsonb_build_object('traceparent', trace_parent);
-        if trace_state ~ '^[ -~]{1,512}$' then
+        if trace_state ~ '^[ -~]+$' and length(trace_state) <= 512 then
             job_metadata := job_metadata || jsonb_build_object('tracestate', trace_state);
         end if;
     end if;
