@@ -75,6 +75,11 @@ refusals: ## The same, and write what was refused to docs/security.md.
 browser: ## Look at the pages with Chromium, and attack them; needs chromium.
 	go test -count=1 -timeout 5m -tags browser -run '^TestBrowser' ./cmd/webhook-worker
 
+.PHONY: rules
+rules: ## Check and test the alerts; needs promtool, which Debian has in its package prometheus.
+	promtool check rules deploy/prometheus/rules.yaml
+	promtool test rules deploy/prometheus/rules_test.yaml
+
 .PHONY: examples
 examples: ## Run the examples; needs Node, PHP, Java, and Python and Ruby with PostgreSQL's modules.
 	cd examples/verify/node && npm install --no-package-lock --no-audit --no-fund

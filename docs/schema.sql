@@ -96,6 +96,9 @@ declare
     stored       boolean;
     same         boolean;
     ids          uuid[];
+    job_metadata jsonb   := '{"trigger": "schedule"}';
+    trace_parent text    := current_setting('webhook.traceparent', true);
+    trace_state  text    := current_setting('webhook.tracestate', true);
 begin
     perform webhook_require_text('user_id', p_user_id, 255);
     perform webhook_require_user(p_user_id);
@@ -106,6 +109,14 @@ begin
         raise exception 'on_conflict % must be error or first', coalesce(to_json(left(p_conflict, 80))::text, 'null') using errcode = 'invalid_parameter_value';
     end if;
     patterns := webhook_event_patterns(p_event_type);
+
+    -- What is no trace context is left out: tracing must not keep an event from being stored.
+    if trace_parent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' then
+        job_metadata := job_metadata || jsonb_build_object('traceparent', trace_parent);
+        if trace_state ~ '^[ -~]+$' and length(trace_state) <= 512 then
+            job_metadata := job_metadata || jsonb_build_object('tracestate', trace_state);
+        end if;
+    end if;
 
     -- The event is the gate: whoever stores it makes the jobs.
     with subscribed as materialized (
@@ -125,7 +136,7 @@ begin
         returning delivery_ids
     ), jobs as (
         insert into river_job (kind, queue, priority, max_attempts, metadata, args)
-        select 'webhook_delivery', 'webhooks', webhook_delivery_priority(partner_id), max_attempts, '{"trigger": "schedule"}',
+        select 'webhook_delivery', 'webhooks', webhook_delivery_priority(partner_id), max_attempts, job_metadata,
                jsonb_build_object('version', 1, 'delivery_id', delivery_id, 'user_id', p_user_id, 'partner_id', partner_id,
                                   'event_id', p_event_id, 'event_type', p_event_type)
           from subscribed
@@ -158,7 +169,7 @@ begin
 end
 $_$;
 
-COMMENT ON FUNCTION public.webhook_store_event(user_id text, event_type text, payload json, event_id text, on_conflict text) IS 'What enqueue_webhook_event and enqueue_call_outcome_webhook share.';
+COMMENT ON FUNCTION public.webhook_store_event(user_id text, event_type text, payload json, event_id text, on_conflict text) IS 'What enqueue_webhook_event and enqueue_call_outcome_webhook share. The settings webhook.traceparent and webhook.tracestate, as W3C Trace Context writes them, go into the deliveries'' metadata.';
 
 CREATE FUNCTION public.enqueue_webhook_event(user_id text, event_type text, payload json, event_id text DEFAULT NULL::text, on_conflict text DEFAULT 'error'::text) RETURNS SETOF uuid
     LANGUAGE sql SECURITY DEFINER

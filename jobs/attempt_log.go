@@ -33,6 +33,8 @@ type AttemptLogConfig struct {
 	Pool      *pgxpool.Pool
 	Logger    *slog.Logger
 	BatchSize int // most rows in one statement
+
+	metrics *metrics // nil: nothing is counted
 }
 
 // AttemptLog writes attempts to webhook_delivery_log by group commit: what gathers while one batch commits
@@ -44,6 +46,7 @@ type AttemptLog struct {
 	pool      *pgxpool.Pool
 	logger    *slog.Logger
 	batchSize int
+	metrics   *metrics
 	failing   bool // the last batch could not be written; the writer's own
 
 	mu        sync.Mutex
@@ -84,6 +87,7 @@ func NewAttemptLog(cfg *AttemptLogConfig) *AttemptLog {
 		pool:      cfg.Pool,
 		logger:    cfg.Logger,
 		batchSize: cfg.BatchSize,
+		metrics:   cfg.metrics,
 		urgent:    make(chan struct{}),
 		finished:  make(chan struct{}),
 		abandon:   abandon,
@@ -291,6 +295,7 @@ func (l *AttemptLog) next() []*logEntry {
 func (l *AttemptLog) flush(ctx context.Context, batch []*logEntry) []*logEntry {
 	timed, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
+	l.metrics.wrote(ctx, len(batch))
 	err := writeEntries(timed, l.pool, batch)
 	if err == nil {
 		if l.failing {

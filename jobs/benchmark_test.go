@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 
 	"github.com/epicvoice/webhook-worker/partners"
 )
@@ -143,5 +144,20 @@ func BenchmarkRecent(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkMetrics is what a delivery that succeeds costs in metrics: nothing is to be allocated for it.
+func BenchmarkMetrics(b *testing.B) {
+	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
+	counted, err := newMetrics(b.Context(), provider)
+	if err != nil {
+		b.Fatal(err)
+	}
+	attempt := &Attempt{Outcome: OutcomeDelivered, ResponseStatus: new(http.StatusOK), DurationMS: new(12.5)}
+	b.ReportAllocs()
+	for b.Loop() {
+		counted.began(b.Context(), time.Millisecond)
+		counted.ended(b.Context(), attempt, false, time.Second)
 	}
 }

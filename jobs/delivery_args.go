@@ -75,6 +75,10 @@ type deliveryMetadata struct {
 	Trigger Trigger `json:"trigger,omitempty"` // any but the known: TriggerSchedule
 	Snoozes int     `json:"snoozes,omitempty"` // how often it was put off: River counts
 
+	// The trace context of whoever enqueued, as W3C writes it.
+	TraceParent string `json:"traceparent,omitempty"`
+	TraceState  string `json:"tracestate,omitempty"`
+
 	HeldTooLong bool `json:"held_too_long,omitempty"` // it waited for its partner as long as CIRCUIT_MAX_HOLD allows
 }
 

@@ -60,6 +60,8 @@ func NewEnqueuer(cfg *EnqueuerConfig) (*Enqueuer, error) {
 // REPEATABLE READ the loser of two concurrent transactions gets SQLSTATE 40001. Events that break a rule
 // are refused with a [*partners.ValidationError], before anything is sent to the database.
 //
+// A trace context in ctx goes along: each attempt is in that trace, and partners are told of it (traceparent).
+//
 // It takes at most four round trips, however many partners there are.
 func (e *Enqueuer) EnqueueTx(ctx context.Context, tx pgx.Tx, event *Event) ([]Delivery, error) {
 	return e.enqueue(ctx, tx, event, nil, TriggerSchedule)
@@ -254,7 +256,9 @@ func (e *Enqueuer) repeatedEvent(ctx context.Context, tx pgx.Tx, event *Event) (
 func (e *Enqueuer) insertJobs(
 	ctx context.Context, tx pgx.Tx, event *Event, subscribed []subscription, trigger Trigger,
 ) ([]Delivery, error) {
-	metadata, err := json.Marshal(deliveryMetadata{Trigger: trigger})
+	given := deliveryMetadata{Trigger: trigger}
+	given.carry(ctx)
+	metadata, err := json.Marshal(given)
 	if err != nil {
 		return nil, fmt.Errorf("encoding job metadata: %w", err)
 	}

@@ -85,6 +85,7 @@ type healthKeeper struct {
 	circuitFailures int
 	disableAfter    time.Duration // how long a partner may fail before it is disabled; negative: for ever
 	timeout         time.Duration // of one try
+	metrics         *metrics
 	news            chan struct{}
 }
 
@@ -315,6 +316,7 @@ func (k *healthKeeper) disable(ctx context.Context, failed []failure) error {
 	}
 	var user, slug, reason string
 	_, err = pgx.ForEachRow(rows, []any{&user, &slug, &reason}, func() error {
+		k.metrics.partnerDisabled(ctx, disabledFailing)
 		k.logger.WarnContext(ctx, "partner disabled",
 			slog.String("user_id", user), slog.String("partner_slug", slug), slog.String("reason", reason))
 		return nil

@@ -56,6 +56,7 @@ var errReadOnly = errors.New("the database is read-only: it is a replica, or def
 type liveness struct {
 	config *pgx.ConnConfig
 	clock  *databaseClock // read along with every sign of life
+	elect  bool           // whether this worker may lead
 
 	connMu sync.Mutex // held while the server is asked
 	conn   *pgx.Conn  // nil: away
@@ -64,10 +65,18 @@ type liveness struct {
 	clients map[string]bool // those that have not ended, and whether conn holds their lock
 	away    error           // why there is no connection; nil: there is one
 	trusted time.Time       // from when on others whose lock is free count as dead
+	leading bool            // whether conn holds the lock of the worker that collects
 }
 
-func newLiveness(config *pgx.ConnConfig, clock *databaseClock) *liveness {
-	return &liveness{config: config, clock: clock, clients: map[string]bool{}, away: errAway}
+func newLiveness(config *pgx.ConnConfig, clock *databaseClock, elect bool) *liveness {
+	return &liveness{config: config, clock: clock, elect: elect, clients: map[string]bool{}, away: errAway}
+}
+
+// leads says whether this worker is the one of its database that collects.
+func (l *liveness) leads() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.leading
 }
 
 // keep sees that the connection lives, and opens it again when it does not, until ctx ends. The locks are free
@@ -150,6 +159,7 @@ func (l *liveness) prepare(ctx context.Context, conn *pgx.Conn) (time.Duration, 
 	for id := range l.clients {
 		l.clients[id] = false
 	}
+	l.leading = false
 	l.mu.Unlock()
 	if err := l.lock(ctx, conn); err != nil {
 		return 0, err
@@ -191,6 +201,16 @@ func (l *liveness) lock(ctx context.Context, conn *pgx.Conn) error {
 		}
 		l.mu.Unlock()
 	}
+	if !l.elect || l.leads() {
+		return nil
+	}
+	var leading bool
+	if err := conn.QueryRow(ctx, `select pg_try_advisory_lock(`+collectorLock+`)`).Scan(&leading); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leading = leading
 	return nil
 }
 
@@ -270,7 +290,7 @@ func (l *liveness) beat(ctx context.Context) error {
 // disconnect frees all locks, for the reason given.
 func (l *liveness) disconnect(ctx context.Context, why error) {
 	l.mu.Lock()
-	l.away = why
+	l.away, l.leading = why, false
 	l.mu.Unlock()
 	l.connMu.Lock()
 	defer l.connMu.Unlock()

@@ -74,6 +74,7 @@ func TestPlansReadNoWholeTable(t *testing.T) {
 		"due deliveries":   {dueStatement, []any{Queue, dueInterval.Seconds()}},
 		"dead clients":     {freeClients + holdsClientLock("client_id"), []any{[]string{Queue, maintenanceQueue}, []string{"me"}}},
 		"own jobs":         {ownRunning, []any{Queue, []string{"me"}}},
+		"what is late":     {agesStatement, nil},
 	} {
 		rows, err := pool.Query(t.Context(), "explain "+statement.sql, statement.args...)
 		require.NoError(t, err, name)

@@ -40,6 +40,7 @@ type reclaimer struct {
 	logged   bool // attempts are recorded
 	liveness *liveness
 	inFlight *inFlight
+	metrics  *metrics
 
 	free map[string]time.Time // clients whose lock is free, since when
 }
@@ -209,6 +210,9 @@ func (r *reclaimer) reclaimAtOnce(ctx context.Context, what string, clients []st
 	states := map[string]int{}
 	for _, delivery := range list {
 		states[delivery.State]++
+		if delivery.State == "discarded" {
+			r.metrics.died(ctx, 1)
+		}
 		if delivery.State == "discarded" && delivery.DeliveryID != nil {
 			r.logger.ErrorContext(ctx, "delivery is a dead letter", slog.String("delivery_id", delivery.DeliveryID.String()),
 				slog.String("outcome", delivery.Verdict), slog.String("error", "its workers died"))

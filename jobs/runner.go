@@ -13,6 +13,8 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/epicvoice/webhook-worker/partners"
 )
@@ -72,6 +74,13 @@ type RunnerConfig struct {
 	AttemptBatchSize int           // most rows in one statement of that log
 	Retention        Retention
 
+	// MeterProvider and TracerProvider take the worker's metrics and spans; nil: there are none. With a MeterProvider one
+	// worker of those that have one collects how the queue stands.
+	MeterProvider  metric.MeterProvider
+	TracerProvider trace.TracerProvider
+	// RiverPlugins see what River does.
+	RiverPlugins []rivertype.Plugin
+
 	// RescueAfter is the least time that any job, another program's too, runs before it counts as stuck.
 	RescueAfter time.Duration
 }
@@ -88,6 +97,8 @@ type Runner struct {
 	gate     *gate
 	health   *healthKeeper
 	crowd    *crowd
+	metrics  *metrics     // nil: nothing is counted
+	tracer   trace.Tracer // nil: no spans are made
 	ready    readiness
 }
 
@@ -97,7 +108,7 @@ func NewRunner(cfg *RunnerConfig) *Runner {
 	runner := &Runner{
 		cfg:      cfg,
 		clock:    clock,
-		liveness: newLiveness(cfg.DirectConn, clock),
+		liveness: newLiveness(cfg.DirectConn, clock, cfg.MeterProvider != nil),
 		pools:    &poolWatch{pools: []*pgxpool.Pool{cfg.Pool, cfg.RiverPool}},
 		inFlight: newInFlight(cfg.MaxConcurrent),
 	}
@@ -112,6 +123,9 @@ func NewRunner(cfg *RunnerConfig) *Runner {
 	health.gate = runner.gate
 	runner.health = health
 	runner.crowd = &crowd{pool: cfg.Pool, logger: cfg.Logger}
+	if cfg.TracerProvider != nil {
+		runner.tracer = cfg.TracerProvider.Tracer(instrumentation)
+	}
 	runner.ready.set(errStarting)
 	return runner
 }
@@ -133,6 +147,8 @@ func (r *Runner) newClient(ctx context.Context, id string) (*river.Client[pgx.Tx
 		ClientID: id,
 		Now:      r.clock.Now,
 		gate:     r.gate,
+		metrics:  r.metrics,
+		tracer:   r.tracer,
 	})
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, worker); err != nil {
@@ -163,6 +179,7 @@ func (r *Runner) newClient(ctx context.Context, id string) (*river.Client[pgx.Tx
 		Logger:                      r.riverLogger(ctx),
 		Workers:                     workers,
 		Middleware:                  []rivertype.Middleware{r.inFlight},
+		Plugins:                     cfg.RiverPlugins,
 		ErrorHandler:                &undecodable{worker},
 		RetryPolicy:                 &undecodable{worker},
 		JobTimeout:                  jobTimeout,
@@ -204,10 +221,25 @@ func runningFor(ctx context.Context, pool *pgxpool.Pool) (time.Duration, error) 
 func (r *Runner) Run(ctx context.Context) error {
 	logger := r.cfg.Logger
 	lasting := context.WithoutCancel(ctx)
+	collector := &collector{pool: r.cfg.RiverPool, logger: logger, leads: r.liveness.leads}
+	if r.cfg.MeterProvider != nil {
+		var err error
+		if r.metrics, err = newMetrics(ctx, r.cfg.MeterProvider); err != nil {
+			return err
+		}
+		r.health.metrics = r.metrics
+	}
 	if r.cfg.LogAttempts {
 		r.log = NewAttemptLog(&AttemptLogConfig{ //nolint:contextcheck // it ends with Close
-			Pool: r.cfg.RiverPool, Logger: logger, BatchSize: r.cfg.AttemptBatchSize,
+			Pool: r.cfg.RiverPool, Logger: logger, BatchSize: r.cfg.AttemptBatchSize, metrics: r.metrics,
 		})
+	}
+	if r.cfg.MeterProvider != nil {
+		stop, err := observeState(r.cfg.MeterProvider, r, collector)
+		if err != nil {
+			return errors.Join(err, r.closeLog(lasting))
+		}
+		defer stop()
 	}
 	if err := r.liveness.connect(ctx, 0); err != nil {
 		return errors.Join(fmt.Errorf("connecting for the worker's lock: %w", err), r.closeLog(lasting))
@@ -231,6 +263,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	watching.Go(func() { r.health.run(watchCtx) })
 	holder := &holder{pool: r.cfg.Pool, logger: logger, gate: r.gate, maxHold: r.cfg.CircuitMaxHold, crowd: r.crowd}
 	watching.Go(func() { holder.run(watchCtx) })
+	if r.cfg.MeterProvider != nil {
+		watching.Go(func() { collector.run(watchCtx) })
+	}
 
 	drainCtx, giveUp := context.WithCancel(lasting)
 	last, earlier := r.serve(ctx, drainCtx, first)

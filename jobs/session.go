@@ -72,7 +72,7 @@ func (r *Runner) start(ctx context.Context, id string) (*session, error) {
 	}
 	reclaimer := &reclaimer{
 		pool: r.cfg.RiverPool, logger: r.cfg.Logger, schedule: r.cfg.Schedule, logged: r.log != nil,
-		liveness: r.liveness, inFlight: r.inFlight,
+		liveness: r.liveness, inFlight: r.inFlight, metrics: r.metrics,
 	}
 	reclaimCtx, s.stopReclaiming = context.WithCancel(lasting)
 	s.reclaiming.Go(func() { reclaimer.run(reclaimCtx) })

@@ -20,6 +20,7 @@ type task struct {
 	obstacle *Verdict      // set: there is nothing to send
 	final    bool          // the obstacle ends the delivery
 	held     time.Duration // not 0: nothing is to be sent now, look again after this time
+	heldFor  putOffReason  // why
 	pass     *pass         // the right to send
 }
 
@@ -36,7 +37,7 @@ func (w *DeliveryWorker) load(ctx context.Context, job *river.Job[DeliveryArgs])
 	case !partner.Enabled:
 		return ended("the partner is disabled" + because(partner.DisabledReason)), nil
 	case partner.PausedAt != nil:
-		return &task{held: holdFor(w.now().Sub(*partner.PausedAt), minHold)}, nil
+		return &task{held: holdFor(w.now().Sub(*partner.PausedAt), minHold), heldFor: putOffPaused}, nil
 	}
 
 	payload, found, err := askedEvent.wait(ctx)
@@ -54,7 +55,7 @@ func (w *DeliveryWorker) load(ctx context.Context, job *river.Job[DeliveryArgs])
 		// Another worker may be able to already, or this one is some day: the partner is not to pay with a try.
 		held := holdFor(w.now().Sub(job.CreatedAt), minSnooze)
 		w.logPutOff(ctx, job, held, partner.unopened)
-		return &task{held: held}, nil
+		return &task{held: held, heldFor: putOffMissingKey}, nil
 	default:
 		return sealedOff(partner.unopened), nil
 	}
@@ -84,6 +85,7 @@ func (w *DeliveryWorker) admit(ctx context.Context, job *river.Job[DeliveryArgs]
 	case isRefusal(err):
 		w.logger.DebugContext(ctx, "delivery held back",
 			slog.String("delivery_id", job.Args.DeliveryID.String()), slog.String("reason", err.Error()))
+		task.heldFor = putOffFor(err)
 		task.held = minRefused + rand.N(minRefused) //nolint:gosec // no secret depends on it
 	default:
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/epicvoice/webhook-worker/partners"
 )
@@ -62,7 +63,9 @@ type DeliveryWorkerConfig struct {
 	ClientID string           // of the River client that the worker belongs to
 	Now      func() time.Time // nil: time.Now
 
-	gate *gate // nil: every delivery is let through
+	gate    *gate        // nil: every delivery is let through
+	metrics *metrics     // nil: nothing is counted
+	tracer  trace.Tracer // nil: no spans are made
 }
 
 // DeliveryWorker makes deliveries: it is the River worker of [DeliveryArgs].
@@ -80,6 +83,8 @@ type DeliveryWorker struct {
 	timeout  time.Duration
 	clientID string
 	now      func() time.Time
+	metrics  *metrics
+	tracer   trace.Tracer
 }
 
 // NewDeliveryWorker makes a DeliveryWorker.
@@ -95,6 +100,8 @@ func NewDeliveryWorker(cfg *DeliveryWorkerConfig) *DeliveryWorker {
 		timeout:  cfg.Timeout,
 		clientID: cfg.ClientID,
 		now:      cfg.Now,
+		metrics:  cfg.metrics,
+		tracer:   cfg.tracer,
 	}
 	if worker.now == nil {
 		worker.now = time.Now
@@ -137,13 +144,16 @@ func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs])
 		return w.putOff(ctx, job, err)
 	}
 	if task.held > 0 {
+		w.metrics.putOff(ctx, task.heldFor)
 		return river.JobSnooze(task.held)
 	}
+	sent, span := w.trace(ctx, job, task.endpoint)
+	defer span.end(attempt)
 	if task.obstacle != nil {
 		return w.conclude(ctx, job, attempt, task.obstacle, nil, opened, task.final)
 	}
 	opened = true
-	response, verdict := w.send(ctx, job, task)
+	response, verdict := w.send(sent, job, task)
 	verdict.PutOff = verdict.PutOff && metadataOf(job).Snoozes < maxPutOffs
 	final := false
 	switch {
@@ -162,16 +172,18 @@ func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs])
 func (w *DeliveryWorker) send(ctx context.Context, job *river.Job[DeliveryArgs], task *task) (*partners.Response, Verdict) {
 	defer task.pass.leave()
 	task.pass.start()
+	w.metrics.began(ctx, w.now().Sub(job.ScheduledAt))
 	sending, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	response := w.sender.Send(sending, &partners.Request{
-		URL:       task.endpoint.URL,
-		ID:        job.Args.DeliveryID.String(),
-		EventType: job.Args.EventType,
-		Timestamp: w.now(),
-		Body:      partners.RenderBody(task.payload, task.endpoint.CustomPayloadFields),
-		Headers:   task.endpoint.headers,
-		Secrets:   task.endpoint.secrets,
+		URL:         task.endpoint.URL,
+		ID:          job.Args.DeliveryID.String(),
+		EventType:   job.Args.EventType,
+		Timestamp:   w.now(),
+		Body:        partners.RenderBody(task.payload, task.endpoint.CustomPayloadFields),
+		Headers:     task.endpoint.headers,
+		Secrets:     task.endpoint.secrets,
+		TraceParent: traceParent(ctx),
 	})
 	verdict := Judge(response)
 	w.gate.observe(task.endpoint.Partner, job.Args.DeliveryID, &verdict)
@@ -270,6 +282,7 @@ func (w *DeliveryWorker) conclude(
 	case final:
 		return river.JobCancel(errors.New(*attempt.Error))
 	case verdict.PutOff:
+		w.metrics.putOff(ctx, putOffProxy)
 		return river.JobSnooze(putOffWait(job))
 	default:
 		return errors.New(*attempt.Error)
@@ -297,8 +310,9 @@ func (w *DeliveryWorker) record(ctx context.Context, attempt *Attempt, opened bo
 	}
 }
 
-// report writes the one log line of an attempt.
+// report counts an attempt and writes its one log line.
 func (w *DeliveryWorker) report(ctx context.Context, job *river.Job[DeliveryArgs], attempt *Attempt, verdict *Verdict, final bool) {
+	w.metrics.ended(ctx, attempt, job.Attempt > 1, w.latency(job, attempt))
 	attrs := []slog.Attr{
 		slog.String("delivery_id", attempt.DeliveryID.String()),
 		slog.String("user_id", attempt.UserID),
@@ -326,12 +340,22 @@ func (w *DeliveryWorker) report(ctx context.Context, job *river.Job[DeliveryArgs
 	case verdict.PutOff:
 		w.logger.LogAttrs(ctx, slog.LevelError, "delivery put off", attrs...)
 	case attempt.Outcome == OutcomeFailed && !final && job.Attempt >= job.MaxAttempts:
+		w.metrics.died(ctx, 1)
 		w.logger.LogAttrs(ctx, slog.LevelError, "delivery is a dead letter", attrs...)
 	case final:
 		w.logger.LogAttrs(ctx, slog.LevelWarn, "delivery cancelled", attrs...)
 	default:
 		w.logger.LogAttrs(ctx, slog.LevelWarn, "delivery attempted", attrs...)
 	}
+}
+
+// latency is how long a delivery has been under way since it was enqueued; negative where that is not known, since a replay
+// keeps the time of the first.
+func (w *DeliveryWorker) latency(job *river.Job[DeliveryArgs], attempt *Attempt) time.Duration {
+	if attempt.Trigger == TriggerReplay {
+		return -1
+	}
+	return max(0, w.now().Sub(job.CreatedAt))
 }
 
 // putOff gives a delivery back that could not be begun, without using a try. The wait is spread, so that
@@ -346,6 +370,7 @@ func (w *DeliveryWorker) putOff(ctx context.Context, job *river.Job[DeliveryArgs
 	}
 	wait := spreadSnooze()
 	w.logPutOff(ctx, job, wait, why)
+	w.metrics.putOff(ctx, putOffDatabase)
 	return river.JobSnooze(wait)
 }
 
@@ -378,6 +403,7 @@ func (w *DeliveryWorker) disable(ctx context.Context, partner *partners.Partner)
 	}
 	if disabled {
 		w.loader.partners.forget()
+		w.metrics.partnerDisabled(ctx, disabledGone)
 		w.logger.WarnContext(ctx, "partner disabled",
 			slog.String("user_id", partner.UserID), slog.String("partner_slug", partner.Slug),
 			slog.String("reason", "its endpoint answered 410 Gone"))

@@ -115,6 +115,8 @@ type Request struct {
 	Body      []byte
 	Headers   Headers // beside ours, and never instead of them
 	Secrets   []Secret
+
+	TraceParent string // the header traceparent; empty: the partner's own, if it has one
 }
 
 // Response is what became of a POST. Exactly one of Status and Err is set.
@@ -209,6 +211,9 @@ func (s *Sender) post(ctx context.Context, request *Request, signature string) (
 	post.Header.Set("webhook-timestamp", strconv.FormatInt(request.Timestamp.Unix(), 10))
 	post.Header.Set("webhook-signature", signature)
 	post.Header.Set("webhook-event-type", request.EventType)
+	if request.TraceParent != "" {
+		post.Header.Set("traceparent", request.TraceParent)
+	}
 	answer, err := s.client.Do(post)
 	if way != nil && post.URL.Scheme == "https" {
 		err = way.blame(err)

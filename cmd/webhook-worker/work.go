@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/epicvoice/webhook-worker/internal/config"
 	"github.com/epicvoice/webhook-worker/internal/ops"
+	"github.com/epicvoice/webhook-worker/internal/telemetry"
 	"github.com/epicvoice/webhook-worker/jobs"
 	"github.com/epicvoice/webhook-worker/migrations"
 	"github.com/epicvoice/webhook-worker/partners"
@@ -99,6 +101,21 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 	})
 	defer sender.Close()
 
+	signals, err := telemetry.Start(a.ctx, &telemetry.Config{
+		Prometheus: cfg.HealthAddr != "",
+		Version:    version,
+		Instance:   workerName(instance),
+		Logger:     logger,
+	})
+	if err != nil {
+		return &usageError{err}
+	}
+	defer signals.Shutdown(a.ctx)
+	var plugins []rivertype.Plugin
+	if signals.MeterProvider != nil {
+		plugins = append(plugins, telemetry.RiverPlugin(signals.MeterProvider))
+	}
+
 	partnerInFlight, userInFlight := cfg.InFlightBounds()
 	runner := jobs.NewRunner(&jobs.RunnerConfig{
 		Pool:       pool,
@@ -108,6 +125,10 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 
 		RiverSchema: schema,
 		RescueAfter: rescueAfter,
+
+		MeterProvider:  signals.MeterProvider,
+		TracerProvider: signals.TracerProvider,
+		RiverPlugins:   plugins,
 
 		Store:  store,
 		Sender: sender,
@@ -131,7 +152,7 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 		AttemptBatchSize: cfg.WorkerBatchSize,
 		Retention:        retention(cfg),
 	})
-	health, err := ops.NewHealth(a.ctx, cfg.HealthAddr, instance, runner.Ready)
+	health, err := ops.NewHealth(a.ctx, cfg.HealthAddr, instance, runner.Ready, signals.Handler)
 	if err != nil {
 		return err
 	}

@@ -20,8 +20,8 @@ type Health struct {
 }
 
 // NewHealth answers at an address until it is closed; nowhere if the address is empty. ready says why the
-// worker takes no deliveries; it must not block.
-func NewHealth(ctx context.Context, at config.HealthAddr, instance string, ready func() error) (*Health, error) {
+// worker takes no deliveries; it must not block. metrics answers /metrics; nil: nothing does.
+func NewHealth(ctx context.Context, at config.HealthAddr, instance string, ready func() error, metrics http.Handler) (*Health, error) {
 	network, address := at.Of(instance)
 	if network == "" {
 		return &Health{}, nil
@@ -38,6 +38,9 @@ func NewHealth(ctx context.Context, at config.HealthAddr, instance string, ready
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", respond(func(context.Context) error { return nil }))
 	mux.HandleFunc("GET /readyz", respond(func(context.Context) error { return ready() }))
+	if metrics != nil {
+		mux.Handle("GET /metrics", metrics)
+	}
 	health := &Health{http: &http.Server{
 		Handler: mux, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: readTimeout, IdleTimeout: idleTimeout,
 	}}
