@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -67,6 +68,7 @@ func Start(ctx context.Context, cfg *Config) (*Telemetry, error) {
 	if err := checkEndpoints(); err != nil {
 		return nil, err
 	}
+	otel.SetLogger(logr.FromSlogHandler(cfg.Logger.Handler()))
 	sometimes := rate.Sometimes{First: 1, Interval: complainInterval}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		sometimes.Do(func() {
