@@ -22,7 +22,7 @@ dev: ## Run everything at once on a private PostgreSQL.
 	go run ./cmd/webhook-worker dev
 
 .PHONY: generate
-generate: ## Make anew what is generated: parts of README.md, docs/schema.sql.
+generate: ## Make anew what is generated: parts of README.md, docs/schema.sql, the environment file of the units.
 	go run ./internal/gen
 
 .PHONY: fmt

@@ -179,12 +179,13 @@ func (c *crowd) raise(ctx context.Context, partners []uuid.UUID, priority int, s
 type crowdDriver struct {
 	riverdriver.Driver[pgx.Tx]
 
-	crowd *crowd
+	crowd   *crowd
+	fetches *fetches
 }
 
 // GetExecutor returns the executor that River fetches by.
 func (d *crowdDriver) GetExecutor() riverdriver.Executor {
-	return &crowdExecutor{d.Driver.GetExecutor(), d.crowd}
+	return &watchedExecutor{&crowdExecutor{d.Driver.GetExecutor(), d.crowd}, d.fetches}
 }
 
 type crowdExecutor struct {

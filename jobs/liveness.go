@@ -56,6 +56,7 @@ var errReadOnly = errors.New("the database is read-only: it is a replica, or def
 type liveness struct {
 	config *pgx.ConnConfig
 	clock  *databaseClock // read along with every sign of life
+	pulse  pulse          // of keep
 
 	connMu sync.Mutex // held while the server is asked
 	conn   *pgx.Conn  // nil: away
@@ -74,7 +75,9 @@ func newLiveness(config *pgx.ConnConfig, clock *databaseClock) *liveness {
 // from when it breaks until it is back.
 func (l *liveness) keep(ctx context.Context) {
 	wait := heartbeatInterval
+	defer l.pulse.end()
 	for {
+		l.pulse.beat()
 		select {
 		case <-ctx.Done():
 			return

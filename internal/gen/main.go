@@ -1,4 +1,5 @@
-// Command gen makes what is generated: the parts of README.md that come from the code, and docs/schema.sql.
+// Command gen makes what is generated: the parts of README.md that come from the code, docs/schema.sql, and the
+// environment file of the units.
 // With --check it changes nothing and fails if a file differs.
 package main
 
@@ -30,8 +31,9 @@ func main() {
 
 func run(ctx context.Context, check bool) error {
 	makers := map[string]func(ctx context.Context) (string, error){
-		"README.md":       readme,
-		"docs/schema.sql": schema,
+		"README.md":                          readme,
+		"docs/schema.sql":                    schema,
+		"systemd/webhook-worker.env.example": envExample,
 	}
 	var failures []error
 	for path, makeContent := range makers {

@@ -13,16 +13,27 @@ import (
 	"github.com/epicvoice/webhook-worker/internal/config"
 )
 
-// Health answers for a worker: /healthz that its process runs, /readyz whether it takes deliveries.
+// HealthConfig is what Health answers with.
+type HealthConfig struct {
+	Addr     config.HealthAddr // empty: it answers nowhere
+	Instance string
+	Alive    func() error                    // why the worker is stuck; must not block
+	Ready    func() error                    // why it takes no deliveries; must not block
+	Schema   func(ctx context.Context) error // what is wrong with the database's schema
+}
+
+// Health answers for a worker: /healthz whether it makes progress or is idle, /readyz whether it takes deliveries.
 type Health struct {
 	http    *http.Server // nil: it answers nowhere
 	serving sync.WaitGroup
 }
 
-// NewHealth answers at an address until it is closed; nowhere if the address is empty. ready says why the
-// worker takes no deliveries; it must not block.
-func NewHealth(ctx context.Context, at config.HealthAddr, instance string, ready func() error) (*Health, error) {
-	network, address := at.Of(instance)
+// NewHealth answers until it is closed.
+func NewHealth(ctx context.Context, cfg *HealthConfig) (*Health, error) {
+	network, address, err := cfg.Addr.Of(cfg.Instance)
+	if err != nil {
+		return nil, err
+	}
 	if network == "" {
 		return &Health{}, nil
 	}
@@ -36,8 +47,18 @@ func NewHealth(ctx context.Context, at config.HealthAddr, instance string, ready
 		return nil, fmt.Errorf("listening on WORKER_HEALTH_ADDR: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", respond(func(context.Context) error { return nil }))
-	mux.HandleFunc("GET /readyz", respond(func(context.Context) error { return ready() }))
+	mux.HandleFunc("GET /healthz", respond(func(context.Context) error { return cfg.Alive() }))
+	schema := remembered(func(ctx context.Context) error {
+		bounded, cancel := context.WithTimeout(ctx, pingTimeout)
+		defer cancel()
+		return cfg.Schema(bounded)
+	})
+	mux.HandleFunc("GET /readyz", respond(func(ctx context.Context) error {
+		if err := cfg.Ready(); err != nil {
+			return err
+		}
+		return schema(ctx)
+	}))
 	health := &Health{http: &http.Server{
 		Handler: mux, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: readTimeout, IdleTimeout: idleTimeout,
 	}}
