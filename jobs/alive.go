@@ -123,7 +123,7 @@ func (f *fetches) stuck(cfg *RunnerConfig, inFlight *inFlight, pools *poolWatch)
 	}
 	underWay, lastEnded := inFlight.progress()
 	if silence := time.Since(turned); silence > 2*cfg.PollInterval+fetchMargin {
-		if underWay > 0 && time.Since(latest(turned, lastEnded)) <= cfg.Timeout+timeoutMargin+cancelTimeout {
+		if underWay > 0 && time.Since(latest(turned, lastEnded)) <= cfg.Timeout+timeoutMargin+fetchMargin {
 			return nil // it may have no place free
 		}
 		return fmt.Errorf("the worker is stuck: it has not looked into the queue for %s, and has %d deliveries under way that do not end",
