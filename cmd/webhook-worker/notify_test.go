@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -133,7 +134,7 @@ func TestWatchdogIsNotFedByAStuckWorker(t *testing.T) {
 	_, err = unix.FcntlInt(writer.Fd(), unix.F_SETPIPE_SZ, os.Getpagesize())
 	require.NoError(t, err)
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], "work")
-	cmd.Env = append(terminal.environ, asProgram+"=1", "NOTIFY_SOCKET="+systemd.path, "WATCHDOG_USEC=300000",
+	cmd.Env = append(slices.Clone(terminal.environ), asProgram+"=1", "NOTIFY_SOCKET="+systemd.path, "WATCHDOG_USEC=300000",
 		"MAX_CONCURRENT_DELIVERIES=4", "WORKER_TIMEOUT=1", "HTTP_TIMEOUT=1", "WORKER_POLL_INTERVAL=0.1")
 	cmd.Stderr = writer
 	require.NoError(t, cmd.Start())

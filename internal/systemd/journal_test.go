@@ -43,7 +43,7 @@ func TestJournalFieldNames(t *testing.T) {
 	} {
 		require.Equal(t, name, fieldName(key), key)
 	}
-	require.Equal(t, slog.String("TOOK", "1.5s"), fieldOf(slog.Duration("took", 1500*1000*1000)))
+	require.Equal(t, slog.Attr{Key: "TOOK", Value: slog.StringValue("1.5s")}, fieldOf(slog.Duration("took", 1500*1000*1000)))
 }
 
 func TestNoJournalWhereStderrIsNone(t *testing.T) {
