@@ -93,7 +93,7 @@ func TestCompletion(t *testing.T) {
 		require.Eventually(t, func() bool { return process.stdout.String() != "" }, waitFor, look, line)
 		require.Zero(t, process.stop(), process.stderr)
 		got := strings.Split(strings.TrimSpace(process.stdout.String()), "\n")
-		for _, word := range strings.Fields(want) {
+		for word := range strings.FieldsSeq(want) {
 			require.Contains(t, got, word, line)
 		}
 	}
