@@ -23,10 +23,10 @@ const (
 // NotifierConfig is what a Notifier needs.
 type NotifierConfig struct {
 	Logger *slog.Logger
-	Ready  func() error // nil: the process has started
-	Alive  func() error // why the process is of no use any more; nil: it is
-	Status func() string
-	// StopTimeout is how long the process may take from [Notifier.Stopping] to its end.
+	Ready  func() error  // why the process has not started
+	Alive  func() error  // why only a restart helps
+	Status func() string // a line for `systemctl status`
+	// StopTimeout is how long the process may take from [Notifier.Stopping] to its end; 0: TimeoutStopSec says.
 	StopTimeout time.Duration
 }
 
@@ -67,17 +67,17 @@ func (n *Notifier) run(ctx context.Context) {
 	}
 	stuck := false
 	for {
-		status := n.status()
-		switch err := n.cfg.Alive(); {
+		status, err := n.status(), n.cfg.Alive()
+		switch {
 		case err == nil && n.watchdog > 0:
 			n.tell(ctx, daemon.SdNotifyWatchdog+"\n"+status)
-		case err == nil:
+		case err == nil || stuck:
 			n.tell(ctx, status)
-		case !stuck:
+		default:
+			n.tell(ctx, status)
 			n.cfg.Logger.ErrorContext(ctx, "systemd's watchdog is told nothing any more", slog.String("error", err.Error()))
-			n.tell(ctx, "STATUS="+oneLine(err.Error()))
 		}
-		stuck = n.cfg.Alive() != nil
+		stuck = err != nil
 		if !sleep(ctx, interval) {
 			return
 		}
@@ -97,7 +97,11 @@ func (n *Notifier) status() string {
 // Stopping says that the process stops, and how long it may take: systemd kills it after that time and TimeoutStopSec at
 // the earliest. The watchdog is fed on.
 func (n *Notifier) Stopping(ctx context.Context) {
-	n.tell(ctx, fmt.Sprintf("%s\nEXTEND_TIMEOUT_USEC=%d", daemon.SdNotifyStopping, n.cfg.StopTimeout.Microseconds()))
+	state := daemon.SdNotifyStopping
+	if n.cfg.StopTimeout > 0 {
+		state += fmt.Sprintf("\nEXTEND_TIMEOUT_USEC=%d", n.cfg.StopTimeout.Microseconds())
+	}
+	n.tell(ctx, state)
 }
 
 // Reload says that the process reads its configuration anew while it does.
