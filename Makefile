@@ -1,6 +1,8 @@
 SHELL := /bin/bash
 GOLANGCI_LINT_VERSION := v2.15.0
 GOVULNCHECK_VERSION   := v1.9.0
+NFPM_VERSION          := v2.43.4
+CYCLONEDX_VERSION     := v1.10.0
 TOOLS := $(shell go env GOPATH)/bin
 
 .DEFAULT_GOAL := help
@@ -17,12 +19,16 @@ help: ## Show this help.
 build: ## Build the binary, ./webhook-worker.
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$$(git describe --tags --always --dirty)" ./cmd/webhook-worker
 
+.PHONY: dist
+dist: $(TOOLS)/nfpm $(TOOLS)/cyclonedx-gomod ## Make what is released: binaries, packages, SBOMs and checksums, in dist/.
+	@TOOLS=$(TOOLS) packaging/dist
+
 .PHONY: dev
 dev: ## Run everything at once on a private PostgreSQL.
 	go run ./cmd/webhook-worker dev
 
 .PHONY: generate
-generate: ## Make anew what is generated: parts of documents, docs/schema.sql.
+generate: ## Make anew what is generated: parts of documents, docs/schema.sql, the environment file of the units.
 	go run ./internal/gen
 
 .PHONY: release-database
@@ -71,6 +77,14 @@ ssrf: ## Try to make it call what it must not, in a network namespace; needs roo
 refusals: ## The same, and write what was refused to docs/security.md.
 	go test -count=1 -timeout 5m -tags ssrf ./ssrf -ssrf.report ../docs/security.md
 
+.PHONY: units
+units: ## Look at the systemd units; needs systemd-analyze.
+	go test -count=1 -tags units ./systemd
+
+.PHONY: packages
+packages: dist ## Install, run, upgrade and purge the .deb in a Debian container; needs root, debootstrap and systemd-nspawn.
+	@packaging/try
+
 .PHONY: browser
 browser: ## Look at the pages with Chromium, and attack them; needs chromium.
 	go test -count=1 -timeout 5m -tags browser -run '^TestBrowser' ./cmd/webhook-worker
@@ -93,6 +107,7 @@ lint: $(TOOLS)/golangci-lint ## Run the linters.
 	$(TOOLS)/golangci-lint run --build-tags faults ./faults/...
 	$(TOOLS)/golangci-lint run --build-tags ssrf ./ssrf/...
 	$(TOOLS)/golangci-lint run --build-tags browser ./cmd/...
+	$(TOOLS)/golangci-lint run --build-tags units ./systemd/...
 
 .PHONY: vulncheck
 vulncheck: $(TOOLS)/govulncheck ## Look for known vulnerabilities in what is used; needs the internet.
@@ -130,3 +145,9 @@ $(TOOLS)/golangci-lint:
 
 $(TOOLS)/govulncheck:
 	go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+
+$(TOOLS)/nfpm:
+	go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+
+$(TOOLS)/cyclonedx-gomod:
+	go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)

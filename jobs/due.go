@@ -36,6 +36,7 @@ type dueWatcher struct {
 	pool   *pgxpool.Pool
 	logger *slog.Logger
 	ended  func() int // deliveries that have ended since the start
+	pulse  *pulse
 
 	before     int       // ended when it was measured last
 	measuredAt time.Time // when that was
@@ -45,7 +46,9 @@ type dueWatcher struct {
 // run watches until ctx ends.
 func (w *dueWatcher) run(ctx context.Context) {
 	failure := complaint{logger: w.logger, text: "due deliveries not looked for"}
+	defer w.pulse.end()
 	for {
+		w.pulse.beat()
 		wait, err := w.look(ctx)
 		if err == nil {
 			err = w.sayBusy(ctx)

@@ -34,6 +34,7 @@ type inFlight struct {
 	underWay int
 	done     int // those that ended with a verdict
 	stopped  int // those that were cut short because the process stops
+	endedAt  time.Time
 }
 
 func newInFlight(most int) *inFlight {
@@ -54,7 +55,8 @@ func (f *inFlight) Work(ctx context.Context, job *rivertype.JobRow, work func(co
 	defer func() { // also if it panics
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		f.runs[this] = time.Now()
+		f.endedAt = time.Now()
+		f.runs[this] = f.endedAt
 		f.underWay--
 		if stopped {
 			f.stopped++
@@ -79,6 +81,13 @@ func (f *inFlight) counts() (underWay, done, stopped int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.underWay, f.done, f.stopped
+}
+
+// progress is how many deliveries are under way, and when the last one ended.
+func (f *inFlight) progress() (underWay int, lastEnded time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.underWay, f.endedAt
 }
 
 // ended is how many deliveries have ended with a verdict.

@@ -57,6 +57,7 @@ type liveness struct {
 	config *pgx.ConnConfig
 	clock  *databaseClock // read along with every sign of life
 	elect  bool           // whether this worker may lead
+	pulse  pulse          // of keep
 
 	connMu sync.Mutex // held while the server is asked
 	conn   *pgx.Conn  // nil: away
@@ -83,7 +84,9 @@ func (l *liveness) leads() bool {
 // from when it breaks until it is back.
 func (l *liveness) keep(ctx context.Context) {
 	wait := heartbeatInterval
+	defer l.pulse.end()
 	for {
+		l.pulse.beat()
 		select {
 		case <-ctx.Done():
 			return

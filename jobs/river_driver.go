@@ -9,17 +9,18 @@ import (
 	"github.com/riverqueue/river/riverdriver"
 )
 
-// driver is River's driver, which in a crowd fetches only what overtakes, and finds old jobs by an index.
+// driver is River's driver, which in a crowd fetches only what overtakes, finds old jobs by an index, and is seen to fetch.
 type driver struct {
 	riverdriver.Driver[pgx.Tx]
 
-	pool  *pgxpool.Pool
-	crowd *crowd
+	pool    *pgxpool.Pool
+	crowd   *crowd
+	fetches *fetches
 }
 
 // GetExecutor returns the executor of River's statements.
 func (d *driver) GetExecutor() riverdriver.Executor {
-	return &executor{d.Driver.GetExecutor(), d.pool, d.crowd}
+	return &watchedExecutor{&executor{d.Driver.GetExecutor(), d.pool, d.crowd}, d.fetches}
 }
 
 type executor struct {

@@ -41,7 +41,9 @@ func TestOldJobsAreRemovedAsRiverWould(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			rivers, leftByRiver := removeOldJobsBy(t, now, &tt.params, func(pool *pgxpool.Pool) riverdriver.Driver[pgx.Tx] { return riverpgxv5.New(pool) })
-			ours, left := removeOldJobsBy(t, now, &tt.params, func(pool *pgxpool.Pool) riverdriver.Driver[pgx.Tx] { return &driver{riverpgxv5.New(pool), pool, nil} })
+			ours, left := removeOldJobsBy(t, now, &tt.params, func(pool *pgxpool.Pool) riverdriver.Driver[pgx.Tx] {
+				return &driver{Driver: riverpgxv5.New(pool), pool: pool}
+			})
 			require.Equal(t, tt.removed, ours)
 			require.Equal(t, rivers, ours)
 			if tt.params.Max > tt.removed { // else others may go first

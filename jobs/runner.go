@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -100,6 +101,9 @@ type Runner struct {
 	metrics  *metrics     // nil: nothing is counted
 	tracer   trace.Tracer // nil: no spans are made
 	ready    readiness
+	sessions pulse                   // of serve
+	dueLooks pulse                   // of the due watcher
+	fetches  atomic.Pointer[fetches] // of the session that is open; nil: none is
 }
 
 // NewRunner makes a Runner. Nothing happens before [Runner.Run].
@@ -131,10 +135,18 @@ func NewRunner(cfg *RunnerConfig) *Runner {
 }
 
 // Ready is nil while the runner takes deliveries, and else says why it does not.
-func (r *Runner) Ready() error { return r.ready.get() }
+func (r *Runner) Ready() error {
+	if err := r.ready.get(); err != nil {
+		return err
+	}
+	if fetches := r.fetches.Load(); fetches != nil {
+		return fetches.late(r.pools)
+	}
+	return nil
+}
 
 // newClient makes a River client with its workers and queues.
-func (r *Runner) newClient(ctx context.Context, id string) (*river.Client[pgx.Tx], error) {
+func (r *Runner) newClient(ctx context.Context, id string, fetches *fetches) (*river.Client[pgx.Tx], error) {
 	cfg := r.cfg
 	worker := NewDeliveryWorker(&DeliveryWorkerConfig{
 		Pool:     cfg.Pool,
@@ -173,10 +185,10 @@ func (r *Runner) newClient(ctx context.Context, id string) (*river.Client[pgx.Tx
 	if err != nil {
 		return nil, err
 	}
-	client, err := river.NewClient[pgx.Tx](&driver{riverpgxv5.New(cfg.RiverPool), cfg.RiverPool, r.crowd}, &river.Config{
+	client, err := river.NewClient[pgx.Tx](&driver{riverpgxv5.New(cfg.RiverPool), cfg.RiverPool, r.crowd, fetches}, &river.Config{
 		ID:                          id,
 		Schema:                      cfg.RiverSchema,
-		Logger:                      r.riverLogger(ctx),
+		Logger:                      slog.New(&quietHandler{cfg.Logger.Handler(), &r.ready}),
 		Workers:                     workers,
 		Middleware:                  []rivertype.Middleware{r.inFlight},
 		Plugins:                     cfg.RiverPlugins,
@@ -254,7 +266,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	logger.InfoContext(ctx, "worker started",
 		slog.String("client_id", first.client.ID()), slog.Int("max_concurrent_deliveries", r.cfg.MaxConcurrent))
 
-	watcher := &dueWatcher{pool: r.cfg.RiverPool, logger: logger, ended: r.inFlight.ended}
+	watcher := &dueWatcher{pool: r.cfg.RiverPool, logger: logger, ended: r.inFlight.ended, pulse: &r.dueLooks}
 	watchCtx, stopWatching := context.WithCancel(lasting)
 	var watching sync.WaitGroup
 	watching.Go(func() { watcher.run(watchCtx) })
@@ -270,7 +282,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	drainCtx, giveUp := context.WithCancel(lasting)
 	last, earlier := r.serve(ctx, drainCtx, first)
 
-	if !isAway(r.Ready()) {
+	if !isAway(r.ready.get()) {
 		r.ready.set(errStopping)
 	}
 	logger.InfoContext(ctx, "worker stopping", slog.Duration("shutdown_timeout", r.cfg.ShutdownTimeout))
@@ -325,17 +337,9 @@ func (r *Runner) closeLog(ctx context.Context) error {
 	return r.log.Close(bounded)
 }
 
-// riverLogger leaves out what River says at level info about every try and every start, since one line an
-// attempt is this package's own, and what it says about a database of which this package has said that it is
-// away; unless debugging is on.
-func (r *Runner) riverLogger(ctx context.Context) *slog.Logger {
-	if r.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
-		return r.cfg.Logger
-	}
-	return slog.New(&quietHandler{r.cfg.Logger.Handler(), &r.ready})
-}
-
-// quietHandler drops what is below a warning, and everything while the database is away.
+// quietHandler is for River. Unless debugging is on it leaves out what River says at level info about every try and every
+// start, since one line an attempt is this package's own, and what it says about a database of which this package has said
+// that it is away.
 type quietHandler struct {
 	slog.Handler
 
@@ -343,7 +347,8 @@ type quietHandler struct {
 }
 
 func (h *quietHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn && !h.ready.away() && h.Handler.Enabled(ctx, level)
+	quiet := level < slog.LevelWarn || h.ready.away()
+	return h.Handler.Enabled(ctx, level) && (!quiet || h.Handler.Enabled(ctx, slog.LevelDebug))
 }
 
 func (h *quietHandler) WithAttrs(attrs []slog.Attr) slog.Handler {

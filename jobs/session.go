@@ -18,8 +18,9 @@ import (
 // stops. River's own loops wait for up to a minute after a failure, so that a new client, which begins at
 // once, takes over when the database is back, while the one before it finishes what it has under way.
 type session struct {
-	runner *Runner
-	client *river.Client[pgx.Tx]
+	runner  *Runner
+	client  *river.Client[pgx.Tx]
+	fetches *fetches
 
 	abort          context.CancelFunc // cancels what is under way
 	stopReclaiming context.CancelFunc
@@ -40,6 +41,7 @@ func (r *Runner) open(ctx context.Context) (*session, error) {
 		r.liveness.remove(ctx, id)
 		return nil, err
 	}
+	r.fetches.Store(s.fetches)
 	return s, nil
 }
 
@@ -54,11 +56,12 @@ func (r *Runner) start(ctx context.Context, id string) (*session, error) {
 	if !seen {
 		return nil, errElsewhere
 	}
-	client, err := r.newClient(ctx, id)
+	fetches := &fetches{opened: time.Now()}
+	client, err := r.newClient(bounded, id, fetches)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{runner: r, client: client}
+	s := &session{runner: r, client: client, fetches: fetches}
 	lasting := context.WithoutCancel(ctx)
 	var clientCtx, reclaimCtx context.Context
 	clientCtx, s.abort = context.WithCancel(lasting)
@@ -86,12 +89,15 @@ func (r *Runner) fault() error { return cmp.Or(r.liveness.fault(), r.pools.fault
 // and those before it that still finish; drain ends their waiting.
 func (r *Runner) serve(ctx, drain context.Context, current *session) (*session, *sync.WaitGroup) {
 	earlier := &sync.WaitGroup{}
+	defer r.sessions.end()
+	defer r.fetches.Store(nil)
 	for {
 		err := r.awaitFault(ctx)
 		if err == nil {
 			return current, earlier
 		}
 		r.ready.set(unready(err))
+		r.fetches.Store(nil)
 		r.cfg.Logger.WarnContext(ctx, "database away: nothing is fetched until it answers", slog.String("error", err.Error()))
 		away := time.Now()
 		suspended := current
@@ -112,6 +118,7 @@ func (r *Runner) serve(ctx, drain context.Context, current *session) (*session, 
 // awaitFault waits for what keeps the worker from taking deliveries; nil if ctx ends first.
 func (r *Runner) awaitFault(ctx context.Context) error {
 	for {
+		r.sessions.beat()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -128,6 +135,7 @@ func (r *Runner) reopen(ctx context.Context) *session {
 	wait := firstReconnect
 	said, begun := "", time.Now()
 	for ctx.Err() == nil {
+		r.sessions.beat()
 		err := r.fault()
 		if err == nil {
 			// Connections from before may lead to a server that takes no writes any more.

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/epicvoice/webhook-worker/internal/config"
+	"github.com/epicvoice/webhook-worker/internal/systemd"
 	"github.com/epicvoice/webhook-worker/migrations"
 	"github.com/epicvoice/webhook-worker/partners"
 )
@@ -42,6 +43,7 @@ type app struct {
 	stdout  io.Writer
 	stderr  io.Writer
 	sockets *sockets
+	level   *slog.LevelVar // of the loggers
 }
 
 // config reads the environment.
@@ -70,13 +72,25 @@ func (a *app) getenv(name string) string {
 	return ""
 }
 
-// logger makes the process's logger, on stderr.
+// logger makes the process's logger, on stderr or, if that leads there, in systemd's journal.
 func (a *app) logger(cfg *config.Config) *slog.Logger {
-	options := &slog.HandlerOptions{Level: slog.Level(cfg.LogLevel)}
+	a.level.Set(slog.Level(cfg.LogLevel))
+	format := textLines
 	if cfg.LogFormat == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(a.stderr, options))
+		format = jsonLines
 	}
-	return slog.New(slog.NewTextHandler(a.stderr, options))
+	if handler := systemd.OpenJournal(a.stderr, a.level, format); handler != nil {
+		return slog.New(handler)
+	}
+	return slog.New(format(a.stderr, &slog.HandlerOptions{Level: a.level}))
+}
+
+func textLines(w io.Writer, options *slog.HandlerOptions) slog.Handler {
+	return slog.NewTextHandler(w, options)
+}
+
+func jsonLines(w io.Writer, options *slog.HandlerOptions) slog.Handler {
+	return slog.NewJSONHandler(w, options)
 }
 
 // withUnchecked reads the configuration, connects and runs use, whatever the schema is like.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"unicode/utf8"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/epicvoice/webhook-worker/internal/devpg"
 	"github.com/epicvoice/webhook-worker/internal/ops"
+	"github.com/epicvoice/webhook-worker/internal/systemd"
 	"github.com/epicvoice/webhook-worker/partners"
 )
 
@@ -41,7 +43,12 @@ type commandLine struct {
 	Receive    receiveCommand    `cmd:"" help:"Receive webhooks as a partner does: verify and print them."`
 	Keys       keysCommand       `cmd:"" help:"Make, list and rotate encryption keys."`
 	Config     configCommand     `cmd:"" help:"Print the effective configuration, secrets redacted."`
-	Version    kong.VersionFlag  `help:"Print the version."`
+	Health     healthCommand     `cmd:"" help:"Ask a worker how it is; fails unless it takes deliveries."`
+	Completion completionCommand `cmd:"" help:"Print what makes a shell complete commands and flags."`
+	Man        manCommand        `cmd:"" hidden:"" help:"Print the manual page."`
+	Version    versionCommand    `cmd:"" help:"Print the version, and what the program was built from."`
+
+	PrintVersion kong.VersionFlag `name:"version" help:"Print the version."`
 }
 
 // usageError is a mistake in how the program was called; it exits with status 2.
@@ -83,6 +90,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	if err != nil {
 		return fail(stderr, "", err)
 	}
+	complete(parser)
 	for _, arg := range args {
 		if !utf8.ValidString(arg) { // the parser would change it without a word
 			return fail(stderr, "", usagef("argument %q is not valid UTF-8", arg))
@@ -92,7 +100,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	if err != nil {
 		return fail(stderr, "", &usageError{fmt.Errorf("%w (see webhook-worker %s--help)", err, commandOf(err))})
 	}
-	app := &app{ctx: ctx, environ: environ, stdin: stdin, stdout: stdout, stderr: stderr, sockets: &sockets{}}
+	app := &app{ctx: ctx, environ: environ, stdin: stdin, stdout: stdout, stderr: stderr, sockets: &sockets{}, level: &slog.LevelVar{}}
 	if err := parsed.Run(app); err != nil && !stopped(ctx, parsed, err) {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			err = errors.New("interrupted")
@@ -139,7 +147,12 @@ func fail(stderr io.Writer, command string, err error) int {
 	if command != "" {
 		command += ": "
 	}
-	_, _ = fmt.Fprintf(stderr, "webhook-worker: %s%s\n", command, strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
+	line := command + strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	if journal := systemd.OpenJournal(stderr, slog.LevelError, textLines); journal != nil {
+		slog.New(journal).Error(line)
+	} else {
+		_, _ = fmt.Fprintf(stderr, "webhook-worker: %s\n", line)
+	}
 
 	var (
 		usage   *usageError

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
+
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/epicvoice/webhook-worker/internal/config"
 	"github.com/epicvoice/webhook-worker/internal/ops"
+	"github.com/epicvoice/webhook-worker/internal/systemd"
 )
 
 type serveCommand struct {
@@ -28,6 +31,16 @@ func (c *serveCommand) Run(a *app) error {
 			return err
 		}
 		a.say("River UI is on %s", server.URL())
+		fine := func() error { return nil } // it listens; /readyz says of the database
+		notifier, err := systemd.StartNotifier(a.ctx, &systemd.NotifierConfig{
+			Logger: pages.Logger, Ready: fine, Alive: fine, Status: func() string { return "River UI is on " + server.URL() },
+		})
+		if err != nil {
+			return err
+		}
+		defer notifier.Close()
+		stopping := context.AfterFunc(a.ctx, func() { notifier.Stopping(a.ctx) })
+		defer stopping()
 		return server.Run(a.ctx)
 	})
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/epicvoice/webhook-worker/internal/config"
 	"github.com/epicvoice/webhook-worker/internal/ops"
+	"github.com/epicvoice/webhook-worker/internal/systemd"
 	"github.com/epicvoice/webhook-worker/internal/telemetry"
 	"github.com/epicvoice/webhook-worker/jobs"
 	"github.com/epicvoice/webhook-worker/migrations"
@@ -25,6 +29,9 @@ const (
 
 	// gcPercent makes garbage collection rarer than Go's 100 does: a worker keeps a few MB, and makes much garbage.
 	gcPercent = 400
+
+	// stopMargin is how much longer than SHUTDOWN_TIMEOUT a worker takes at most to stop, and some more.
+	stopMargin = 50 * time.Second
 )
 
 type workCommand struct {
@@ -152,12 +159,43 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 		AttemptBatchSize: cfg.WorkerBatchSize,
 		Retention:        retention(cfg),
 	})
-	health, err := ops.NewHealth(a.ctx, cfg.HealthAddr, instance, runner.Ready, signals.Handler)
+	health, err := ops.NewHealth(a.ctx, &ops.HealthConfig{
+		Addr: cfg.HealthAddr, Instance: instance, Alive: runner.Alive, Ready: runner.Ready,
+		Schema:  func(ctx context.Context) error { return migrations.Check(ctx, pool) },
+		Metrics: signals.Handler,
+	})
 	if err != nil {
 		return err
 	}
 	defer health.Close()
+	notifier, err := systemd.StartNotifier(a.ctx, &systemd.NotifierConfig{
+		Logger: logger, Ready: func() error { return started(runner) }, Alive: runner.Alive, Status: func() string { return workerStatus(runner) },
+		StopTimeout: cfg.ShutdownTimeout.Std() + stopMargin,
+	})
+	if err != nil {
+		return err
+	}
+	defer notifier.Close()
+	stopping := context.AfterFunc(a.ctx, func() { notifier.Stopping(a.ctx) })
+	defer stopping()
+	defer a.reloadOnHangup(cfg, logger, notifier)()
 	return runner.Run(a.ctx)
+}
+
+// started says why the worker has not: one whose queue is paused has.
+func started(runner *jobs.Runner) error {
+	if err := runner.Ready(); !errors.Is(err, jobs.ErrPaused) {
+		return err
+	}
+	return nil
+}
+
+// workerStatus is a line for `systemctl status`.
+func workerStatus(runner *jobs.Runner) string {
+	if err := cmp.Or(runner.Alive(), runner.Ready()); err != nil {
+		return "Takes no deliveries: " + err.Error()
+	}
+	return "Takes deliveries"
 }
 
 // retention is how long what is kept.

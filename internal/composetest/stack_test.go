@@ -1,8 +1,11 @@
 package composetest
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,6 +25,8 @@ type stack struct {
 	program  string
 	database string              // the test's, instead of the service postgres
 	receiver string              // where the receiver listens, once it does
+	pages    string              // where serve listens, once it does
+	sockets  string              // the folder of the workers' health sockets
 	running  map[string]*process // of services that go on
 }
 
@@ -35,6 +40,7 @@ func (s *stack) onLoopback(t *testing.T, text string) string {
 	return strings.NewReplacer(
 		env(t, s.project.Services["migrate"], "DATABASE_URL"), s.database,
 		"receiver:9000", s.receiver,
+		"127.0.0.1:8080", cmp.Or(s.pages, "127.0.0.1:8080"),
 		s.project.Networks["partners"].Ipam.Config[0].Subnet, "127.0.0.0/8",
 	).Replace(wildcard.ReplaceAllString(text, "0.0.0.0:0"))
 }
@@ -49,6 +55,9 @@ func (s *stack) start(t *testing.T, service types.ServiceConfig, command []strin
 	}
 	for i := range environment {
 		name, value, _ := strings.Cut(environment[i], "=")
+		if name == "WORKER_HEALTH_ADDR" { // each container has a loopback of its own
+			value = "unix:" + filepath.Join(s.sockets, service.Name)
+		}
 		environment[i] = name + "=" + s.onLoopback(t, value)
 	}
 	return start(t, service.Name, argv, environment)
@@ -66,6 +75,9 @@ func (s *stack) up(t *testing.T, service types.ServiceConfig) {
 	s.running[service.Name] = p
 	if service.Name == demoServer {
 		s.receiver = "127.0.0.1:" + p.awaitLine(t, `receiving on http://\S+:(\d+)/`)
+	}
+	if service.Name == "serve" {
+		s.pages = "127.0.0.1:" + p.awaitLine(t, `River UI is on http://\S+:(\d+)/`)
 	}
 }
 
@@ -100,10 +112,14 @@ func newStack(t *testing.T) (*stack, *pgxpool.Pool) {
 	t.Helper()
 
 	pool := testdb.NewEmpty(t)
+	sockets, err := os.MkdirTemp("", "compose-") //nolint:usetesting // t.TempDir() is too long for a socket
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(sockets) })
 	return &stack{
 		project:  load(t, nil),
 		program:  build(t),
 		database: testdb.URL(pool),
+		sockets:  sockets,
 		running:  map[string]*process{},
 	}, pool
 }

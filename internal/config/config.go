@@ -53,12 +53,13 @@ type Config struct {
 	RetentionEvents      Retention `env:"RETENTION_EVENTS" default:"90d" help:"How long events are kept; not below RETENTION_DEAD_LETTERS."`
 	RetentionAttempts    Retention `env:"RETENTION_ATTEMPTS" default:"90d" help:"How long rows of the audit log are kept."`
 
-	HealthAddr HealthAddr `env:"WORKER_HEALTH_ADDR" help:"Where a worker answers /healthz, /readyz and /metrics: HOST:PORT, or unix:PATH; %i is the instance. Empty: nowhere."`
+	HealthAddr HealthAddr `env:"WORKER_HEALTH_ADDR" help:"Where a worker answers /healthz, /readyz and /metrics: HOST:PORT, or unix:PATH; %i is the instance, and PORT+%i a port of each one's own. Empty: nowhere."`
 	UIUser     string     `env:"WEBHOOK_UI_USER" help:"User name for the pages of serve, without a colon."`
 	UIPassword Password   `env:"WEBHOOK_UI_PASSWORD" help:"Password for the pages of serve, or its hash: argon2id, as webhook-worker keys hash-password prints it, or bcrypt."`
 
 	LogLevel  LogLevel  `env:"LOG_LEVEL" default:"INFO" help:"DEBUG, INFO, WARNING or ERROR."`
 	LogFormat LogFormat `env:"LOG_FORMAT" default:"text" help:"text or json."`
+	EnvFile   string    `env:"WORKER_ENV_FILE" help:"File from which a worker reads LOG_LEVEL again at SIGHUP, as systemctl reload sends it: the one that systemd's EnvironmentFile= names. Empty: SIGHUP ends the process."`
 
 	origins map[string]origin // by variable; none for defaults
 }

@@ -210,29 +210,56 @@ func (u DatabaseURL) GoString() string { return u.String() }
 
 func (u DatabaseURL) secret() {}
 
-// HealthAddr is an address to listen on, HOST:PORT or unix:PATH, in which %i stands for the worker's instance.
+// HealthAddr is an address to listen on, HOST:PORT or unix:PATH, in which %i stands for the worker's instance, and
+// PORT+%i for the sum of both.
 type HealthAddr string
+
+// plusInstance is the end of an address whose port is a sum.
+const plusInstance = "+%i"
 
 // UnmarshalText refuses what is neither.
 func (h *HealthAddr) UnmarshalText(text []byte) error {
 	path, isPath := strings.CutPrefix(string(text), "unix:")
 	if _, _, err := net.SplitHostPort(string(text)); isPath && path == "" || !isPath && err != nil {
-		return errors.New("it must be HOST:PORT, such as 127.0.0.1:909%i, or unix:PATH, such as unix:/run/webhook-worker/%i.sock")
+		return errors.New("it must be HOST:PORT, such as 127.0.0.1:19090+%i, or unix:PATH, such as unix:/run/webhook-worker/%i.sock")
 	}
 	*h = HealthAddr(text)
 	return nil
 }
 
-// Of is the network and address for an instance; both empty if nothing is to listen.
-func (h HealthAddr) Of(instance string) (network, address string) {
-	address = strings.ReplaceAll(string(h), "%i", instance)
-	if path, isPath := strings.CutPrefix(address, "unix:"); isPath {
-		return "unix", path
+// Of is the network and address for an instance; both empty if nothing is to listen. The error names the variable.
+func (h HealthAddr) Of(instance string) (network, address string, err error) {
+	if h == "" {
+		return "", "", nil
 	}
-	if address == "" {
-		return "", ""
+	if path, isPath := strings.CutPrefix(string(h), "unix:"); isPath {
+		return "unix", strings.ReplaceAll(path, "%i", instance), nil
 	}
-	return "tcp", address
+	address = string(h)
+	if base, isSum := strings.CutSuffix(address, plusInstance); isSum {
+		host, port, err := net.SplitHostPort(base)
+		if err != nil {
+			return "", "", fmt.Errorf("WORKER_HEALTH_ADDR=%s is not valid: %w", h, err)
+		}
+		first, err := strconv.Atoi(port)
+		if err != nil {
+			return "", "", fmt.Errorf("WORKER_HEALTH_ADDR=%s is not valid: %s is no number that an instance can be added to", h, port)
+		}
+		number, err := strconv.Atoi(instance)
+		if err != nil || number < 0 {
+			return "", "", fmt.Errorf("WORKER_HEALTH_ADDR=%s adds the instance to a port, and instance %q is no number: "+
+				"use unix:/run/webhook-worker/%%i/health.sock, or a number", h, instance)
+		}
+		address = net.JoinHostPort(host, strconv.Itoa(first+number))
+	}
+	address = strings.ReplaceAll(address, "%i", instance)
+	if _, port, err := net.SplitHostPort(address); err == nil {
+		if number, err := strconv.Atoi(port); err == nil && number > math.MaxUint16 {
+			return "", "", fmt.Errorf("WORKER_HEALTH_ADDR=%s is port %d for instance %s, and %d is the highest: "+
+				"use a sum, such as 127.0.0.1:19090+%%i", h, number, instance, math.MaxUint16)
+		}
+	}
+	return "tcp", address, nil
 }
 
 // Networks is a list of address ranges.

@@ -1,5 +1,5 @@
-// Command gen makes what is generated: the parts of documents that come from the code and the schema, docs/schema.sql, and
-// databases of releases. With --check it changes nothing and fails if a file differs.
+// Command gen makes what is generated: the parts of documents that come from the code and the schema, docs/schema.sql, the
+// environment file of the units, and databases of releases. With --check it changes nothing and fails if a file differs.
 package main
 
 import (
@@ -41,10 +41,11 @@ func (c *filesCommand) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.close()) }()
 	makers := map[string]func(ctx context.Context) (string, error){
-		"README.md":        db.document("README.md"),
-		"docs/api.md":      db.document("docs/api.md"),
-		"docs/partners.md": db.document("docs/partners.md"),
-		"docs/schema.sql":  db.schema,
+		"README.md":                          db.document("README.md"),
+		"docs/api.md":                        db.document("docs/api.md"),
+		"docs/partners.md":                   db.document("docs/partners.md"),
+		"docs/schema.sql":                    db.schema,
+		"systemd/webhook-worker.env.example": envExample,
 	}
 	var failures []error
 	for path, makeContent := range makers {

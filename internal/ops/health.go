@@ -13,16 +13,28 @@ import (
 	"github.com/epicvoice/webhook-worker/internal/config"
 )
 
-// Health answers for a worker: /healthz that its process runs, /readyz whether it takes deliveries.
+// HealthConfig is what Health answers with.
+type HealthConfig struct {
+	Addr     config.HealthAddr // empty: it answers nowhere
+	Instance string
+	Alive    func() error                    // why the worker is stuck; must not block
+	Ready    func() error                    // why it takes no deliveries; must not block
+	Schema   func(ctx context.Context) error // what is wrong with the database's schema
+	Metrics  http.Handler                    // answers /metrics; nil: nothing does
+}
+
+// Health answers for a worker: /healthz whether it makes progress or is idle, /readyz whether it takes deliveries.
 type Health struct {
 	http    *http.Server // nil: it answers nowhere
 	serving sync.WaitGroup
 }
 
-// NewHealth answers at an address until it is closed; nowhere if the address is empty. ready says why the
-// worker takes no deliveries; it must not block. metrics answers /metrics; nil: nothing does.
-func NewHealth(ctx context.Context, at config.HealthAddr, instance string, ready func() error, metrics http.Handler) (*Health, error) {
-	network, address := at.Of(instance)
+// NewHealth answers until it is closed.
+func NewHealth(ctx context.Context, cfg *HealthConfig) (*Health, error) {
+	network, address, err := cfg.Addr.Of(cfg.Instance)
+	if err != nil {
+		return nil, err
+	}
 	if network == "" {
 		return &Health{}, nil
 	}
@@ -36,10 +48,20 @@ func NewHealth(ctx context.Context, at config.HealthAddr, instance string, ready
 		return nil, fmt.Errorf("listening on WORKER_HEALTH_ADDR: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", respond(func(context.Context) error { return nil }))
-	mux.HandleFunc("GET /readyz", respond(func(context.Context) error { return ready() }))
-	if metrics != nil {
-		mux.Handle("GET /metrics", metrics)
+	mux.HandleFunc("GET /healthz", respond(func(context.Context) error { return cfg.Alive() }))
+	schema := remembered(func(ctx context.Context) error {
+		bounded, cancel := context.WithTimeout(ctx, pingTimeout)
+		defer cancel()
+		return cfg.Schema(bounded)
+	})
+	mux.HandleFunc("GET /readyz", respond(func(ctx context.Context) error {
+		if err := cfg.Ready(); err != nil {
+			return err
+		}
+		return schema(ctx)
+	}))
+	if cfg.Metrics != nil {
+		mux.Handle("GET /metrics", cfg.Metrics)
 	}
 	health := &Health{http: &http.Server{
 		Handler: mux, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: readTimeout, IdleTimeout: idleTimeout,

@@ -13,7 +13,6 @@ import (
 
 func TestHealthTakesOverASocketAndNothingElse(t *testing.T) {
 	t.Parallel()
-	ready := func() error { return nil }
 	path := filepath.Join(t.TempDir(), "a.sock")
 	at := config.HealthAddr("unix:" + filepath.Join(filepath.Dir(path), "%i.sock"))
 	// A killed process leaves its socket.
@@ -23,20 +22,20 @@ func TestHealthTakesOverASocketAndNothingElse(t *testing.T) {
 	require.True(t, ok)
 	unix.SetUnlinkOnClose(false)
 	require.NoError(t, listener.Close())
-	health, err := NewHealth(t.Context(), at, "a", ready, nil)
+	health, err := NewHealth(t.Context(), &HealthConfig{Addr: at, Instance: "a"})
 	require.NoError(t, err)
 	defer health.Close()
-	_, err = NewHealth(t.Context(), at, "a", ready, nil)
+	_, err = NewHealth(t.Context(), &HealthConfig{Addr: at, Instance: "a"})
 	require.ErrorContains(t, err, "another worker answers", "a living one keeps its own")
 	file := filepath.Join(t.TempDir(), "notes")
 	require.NoError(t, os.WriteFile(file, []byte("keep me"), 0o600))
-	_, err = NewHealth(t.Context(), config.HealthAddr("unix:"+file), "a", ready, nil)
+	_, err = NewHealth(t.Context(), &HealthConfig{Addr: config.HealthAddr("unix:" + file)})
 	require.ErrorContains(t, err, "WORKER_HEALTH_ADDR")
 	content, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, "keep me", string(content))
 
-	nowhere, err := NewHealth(t.Context(), "", "a", ready, nil)
+	nowhere, err := NewHealth(t.Context(), &HealthConfig{})
 	require.NoError(t, err)
 	nowhere.Close()
 }
