@@ -72,8 +72,11 @@ func TestCircuit(t *testing.T) {
 	// Each worker by itself stops at 20, and with what it has under way.
 	require.Less(t, tried, 2*(20+3))
 	require.Equal(t, many-tried, b.held(t, acme, "attempt = 0"))
-	health := b.health(t, acme)
-	require.NotNil(t, health.OpenedAt)
+	var health *jobs.Health
+	require.Eventually(t, func() bool { // workers say in the database what they have seen, a little later
+		health = b.health(t, acme)
+		return health != nil && health.OpenedAt != nil
+	}, waitFor, look)
 	require.GreaterOrEqual(t, health.Failures, 20)
 	require.Len(t, health.FailedDeliveries, 3)
 	require.Equal(t, "the partner answered 500 Internal Server Error", health.LastError)
@@ -91,7 +94,7 @@ func TestCircuit(t *testing.T) {
 	for _, request := range e.received()[tried:] {
 		require.False(t, request.at.Before(*health.ProbeAt), "nothing goes before the probe")
 	}
-	require.Nil(t, b.health(t, acme))
+	require.Eventually(t, func() bool { return b.health(t, acme) == nil }, waitFor, look)
 	require.Zero(t, b.held(t, acme, "true"))
 	require.Equal(t, many+10-tried, b.count(t, `webhook_delivery_queue where partner_id = $1 and attempt_count = 1`, acme.ID.String()), "waiting uses no try")
 	require.Equal(t, tried, b.count(t, `webhook_delivery_log where partner_id = $1 and outcome = 'failed'`, acme.ID.String()))
@@ -185,7 +188,7 @@ func TestPartnerTestPassesAnOpenCircuit(t *testing.T) {
 	b.await(t, *test, jobs.StatusDelivered)
 	require.Equal(t, test.ID.String(), e.received()[0].header.Get("webhook-id"))
 	e.requireEachOnce(t, 7) // what it showed counts for the others
-	require.Nil(t, b.health(t, acme))
+	require.Eventually(t, func() bool { return b.health(t, acme) == nil }, waitFor, look)
 }
 
 // A worker that starts asks which circuits are open before it sends anything.

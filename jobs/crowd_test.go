@@ -85,7 +85,10 @@ func TestCrowdOfOthers(t *testing.T) {
 		b.enqueueMany(t, user, 1)
 		return b.count(t, `river_job where priority = 3 and state = 'available'`) >= 3
 	}, waitFor, 200*time.Millisecond)
-	require.Eventually(t, func() bool { return b.count(t, `river_job where priority = 1 and state = 'available'`) == 0 }, waitFor, look)
+	require.Eventually(t, func() bool {
+		b.crowded(t, acme, "3 s")
+		return b.count(t, `river_job where priority = 1 and state = 'available'`) == 0
+	}, waitFor, look)
 	require.Less(t, len(e.received()), len(well.received()))
 	require.Eventually(t, func() bool { return b.count(t, `webhook_delivery_queue where status <> 'delivered'`) == 0 }, waitFor, look)
 	require.Len(t, e.ids(), len(well.ids()))

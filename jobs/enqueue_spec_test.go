@@ -129,7 +129,7 @@ func state(t *testing.T, tx pgx.Tx) string {
 		       (select string_agg(replace(e::text, now()::text, 'now'), E'\n' order by e.user_id, e.event_id) from webhook_events e),
 		       (select string_agg((to_jsonb(j) - 'id' - 'created_at' - 'scheduled_at')::text, E'\n' order by j.id) from river_job j))`).Scan(&dump))
 	seen := map[string]string{}
-	return regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`).ReplaceAllStringFunc(dump, func(id string) string {
+	return regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[47][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`).ReplaceAllStringFunc(dump, func(id string) string {
 		if seen[id] == "" {
 			seen[id] = fmt.Sprintf("id-%d", len(seen)+1)
 		}

@@ -65,7 +65,7 @@ func TestStrayHeldDeliveriesGo(t *testing.T) {
 	require.NoError(t, err)
 	_, err = tx.Exec(t.Context(), `select enqueue_webhook_event($1, 'call.completed', '{}') from generate_series(1, 50)`, user)
 	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), `update river_job set queue = 'webhooks-held-' || (args->>'partner_id') where state = 'available'`)
+	_, err = tx.Exec(t.Context(), `update river_job set queue = 'webhooks-held-' || (args->>'partner_id') where kind = 'webhook_delivery' and state = 'available'`)
 	require.NoError(t, err)
 	_, err = tx.Exec(t.Context(), `insert into river_job (kind, queue, max_attempts, args) values ('another', 'webhooks-held-x', 1, '{}'), ('another', 'zzz', 1, '{}')`)
 	require.NoError(t, err)

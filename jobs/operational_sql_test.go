@@ -30,7 +30,8 @@ func (b *testBundle) failing(t *testing.T, partner *partners.Partner, deliveries
 	}
 	b.exec(t, `
 		insert into webhook_partner_health (partner_id, user_id, failing_since, last_failed_at, failures, failed_deliveries, last_error)
-		values ($1, $2, now() - interval '5 minutes', now(), 12, $3::text[]::uuid[], 'no answer within 30s')`, partner.ID.String(), partner.UserID, ids)
+		values ($1, $2, now() - interval '5 minutes', now(), 12, $3::text[]::uuid[], 'no answer within 30s')
+		on conflict (partner_id) do update set failing_since = excluded.failing_since, failures = 12, failed_deliveries = excluded.failed_deliveries`, partner.ID.String(), partner.UserID, ids)
 }
 
 // open opens circuits in the statement that tells of it, and returns what that says.
