@@ -3,31 +3,36 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/rivertype"
 )
 
-// driver is River's driver, which in a crowd fetches only what overtakes, finds old jobs by an index, and is seen to fetch.
+// driver is River's driver, which in a crowd fetches only what overtakes, finds old jobs by an index, rescues
+// nothing at first, and is seen to fetch.
 type driver struct {
 	riverdriver.Driver[pgx.Tx]
 
 	pool    *pgxpool.Pool
 	crowd   *crowd
 	fetches *fetches
+	opened  time.Time
 }
 
 // GetExecutor returns the executor of River's statements.
 func (d *driver) GetExecutor() riverdriver.Executor {
-	return &watchedExecutor{&executor{d.Driver.GetExecutor(), d.pool, d.crowd}, d.fetches}
+	return &watchedExecutor{&executor{d.Driver.GetExecutor(), d.pool, d.crowd, d.opened}, d.fetches}
 }
 
 type executor struct {
 	riverdriver.Executor
 
-	pool  *pgxpool.Pool
-	crowd *crowd
+	pool   *pgxpool.Pool
+	crowd  *crowd
+	opened time.Time
 }
 
 // firstStatement counts what may be fetched of a priority, up to $3. The order makes it go by the fetching index: without,
@@ -68,7 +73,8 @@ const removeOldJobs = `
 	       (select id from river_job where $3 and state = 'completed' and finalized_at < $4 order by finalized_at limit $7)
 	        union all
 	       (select id from river_job where $5 and state = 'discarded' and finalized_at < $6 order by finalized_at limit $7)
-	        limit $7))`
+	        limit $7))
+	   and state in ('cancelled', 'completed', 'discarded') and finalized_at is not null -- River UI may have retried it meanwhile`
 
 // JobDeleteBefore removes old jobs, and says how many.
 func (e *executor) JobDeleteBefore(ctx context.Context, params *riverdriver.JobDeleteBeforeParams) (int, error) {
@@ -80,4 +86,13 @@ func (e *executor) JobDeleteBefore(ctx context.Context, params *riverdriver.JobD
 		return 0, fmt.Errorf("removing old jobs: %w", err)
 	}
 	return int(tag.RowsAffected()), nil
+}
+
+// JobGetStuck finds jobs to rescue, which costs each a try. Where nobody has worked for long, all that dead workers left
+// would be among them at once; the reclaimer gives it back without.
+func (e *executor) JobGetStuck(ctx context.Context, params *riverdriver.JobGetStuckParams) ([]*rivertype.JobRow, error) {
+	if time.Since(e.opened) < rescueMargin {
+		return nil, nil
+	}
+	return e.Executor.JobGetStuck(ctx, params)
 }

@@ -170,13 +170,7 @@ func (r *Runner) newClient(ctx context.Context, id string, fetches *fetches) (*r
 		return nil, fmt.Errorf("registering the retention worker: %w", err)
 	}
 	jobTimeout := cfg.Timeout + timeoutMargin
-	running, err := runningFor(ctx, cfg.RiverPool)
-	if err != nil {
-		return nil, err
-	}
-	// What a dead worker left is the reclaimer's, however long nobody worked: River would rescue it as soon as it starts.
-	stuckAfter := max(jobTimeout, running) + rescueMargin
-	stuckAfter = max(stuckAfter, cfg.RescueAfter)
+	stuckAfter := max(jobTimeout+rescueMargin, cfg.RescueAfter)
 	settler := &settlementWorker{pool: cfg.Pool, logger: cfg.Logger, logged: cfg.LogAttempts, after: jobTimeout + closeMargin, keep: cfg.Retention.Attempts}
 	if err := river.AddWorkerSafely(workers, settler); err != nil {
 		return nil, fmt.Errorf("registering the settlement worker: %w", err)
@@ -185,7 +179,7 @@ func (r *Runner) newClient(ctx context.Context, id string, fetches *fetches) (*r
 	if err != nil {
 		return nil, err
 	}
-	client, err := river.NewClient[pgx.Tx](&driver{riverpgxv5.New(cfg.RiverPool), cfg.RiverPool, r.crowd, fetches}, &river.Config{
+	client, err := river.NewClient[pgx.Tx](&driver{riverpgxv5.New(cfg.RiverPool), cfg.RiverPool, r.crowd, fetches, time.Now()}, &river.Config{
 		ID:                          id,
 		Schema:                      cfg.RiverSchema,
 		Logger:                      slog.New(&quietHandler{cfg.Logger.Handler(), &r.ready}),
@@ -214,17 +208,6 @@ func (r *Runner) newClient(ctx context.Context, id string, fetches *fetches) (*r
 		return nil, fmt.Errorf("making the River client: %w", err)
 	}
 	return client, nil
-}
-
-// runningFor is how long the delivery has been running that runs longest, by the database's clock.
-func runningFor(ctx context.Context, pool *pgxpool.Pool) (time.Duration, error) {
-	var seconds float64
-	if err := pool.QueryRow(ctx, `
-		select coalesce(extract(epoch from now() - min(attempted_at)), 0)::float8 from river_job where state = 'running' and kind = $1`, Kind).
-		Scan(&seconds); err != nil {
-		return 0, fmt.Errorf("looking what is running: %w", err)
-	}
-	return time.Duration(seconds * float64(time.Second)), nil
 }
 
 // Run works deliveries until ctx ends, and then drains: nothing new is fetched, running deliveries get
