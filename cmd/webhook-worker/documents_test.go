@@ -40,7 +40,7 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 				checked++
 				var stdout, stderr strings.Builder
 				status := run(ctx, wordsOf(match[1]), []string{
-					"DATABASE_URL=postgres://nobody@127.0.0.1:1/none", "WEBHOOK_UI_USER=admin", "WEBHOOK_UI_PASSWORD=a long password",
+					"DATABASE_URL=postgres://nobody@127.0.0.1:1/none", "WEBHOOK_UI_USER=admin", "WEBHOOK_UI_PASSWORD=a long password", "WORKER_HEALTH_ADDR=127.0.0.1:1",
 					"WEBHOOK_ENCRYPTION_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
 				}, strings.NewReader("a secret that is long enough\n"), &stdout, &stderr)
 				if strings.HasSuffix(stderr.String(), "no such file or directory\n") {
