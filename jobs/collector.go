@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -21,12 +22,17 @@ const (
 	collectTimeout = 30 * time.Second
 )
 
+// beginCollect begins a look of the collector's. What waits for a lock costs nothing, and is soon tried again.
+const beginCollect = beginStats + `;
+	set local lock_timeout = '5s'`
+
 // collectorLock is the SQL expression of the advisory lock's key that the worker holds which collects, of those that
 // share these tables.
 const collectorLock = `hashtextextended('webhook-worker collector ' || coalesce(to_regclass('webhook_settings')::oid, 0), 0)`
 
 // queueCounts are what takes the longer the more there is. Ages are in seconds since the enqueueing; 0: there is none.
 type queueCounts struct {
+	At                                                time.Time
 	Pending, Failed, Delivered, DeadLetter, Cancelled int64
 	OldestPending, OldestFailed                       float64
 	Due, HeldDue                                      int64 // those of pending and failed that are due
@@ -49,7 +55,7 @@ type collector struct {
 	leads  func() bool
 
 	mu      sync.Mutex
-	counts  *queueCounts // nil: not known
+	counts  *queueCounts // nil: not known, or no longer
 	ages    *queueAges
 	agesAt  time.Time // when they are due
 	countAt time.Time
@@ -96,29 +102,43 @@ func (c *collector) state() (*queueCounts, *queueAges) {
 // turn reads what is due. Ages come first: they tell what is late, and cost next to nothing.
 func (c *collector) turn(ctx context.Context) error {
 	now := time.Now()
+	var agesErr, countsErr error
 	if !now.Before(c.agesAt) {
-		c.agesAt = now.Add(collectInterval)
-		ages, err := readOne[queueAges](ctx, c.pool, agesStatement)
-		if err != nil {
-			return err
-		}
-		c.mu.Lock()
-		c.ages = ages
-		c.mu.Unlock()
+		agesErr = c.age(ctx)
 	}
 	if !now.Before(c.countAt) {
-		start := time.Now()
-		counts, err := readOne[queueCounts](ctx, c.pool, countsStatement)
-		took := time.Since(start)
-		c.countAt = start.Add(max(collectInterval, countPause*took))
-		if err != nil {
-			return err
-		}
-		c.mu.Lock()
-		c.counts = counts
-		c.mu.Unlock()
+		countsErr = c.count(ctx)
 	}
+	return errors.Join(agesErr, countsErr)
+}
+
+// age reads the ages. Those before stay if it fails: they have their time.
+func (c *collector) age(ctx context.Context) error {
+	c.agesAt = time.Now().Add(collectInterval)
+	ages, err := readOne[queueAges](ctx, c.pool, agesStatement)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ages = ages
 	return nil
+}
+
+// count reads the counts. If it fails there are none, since it may be long until the next try. Only what took its time by
+// itself costs so much that it has to wait for that.
+func (c *collector) count(ctx context.Context) error {
+	start := time.Now()
+	counts, err := readOne[queueCounts](ctx, c.pool, countsStatement)
+	wait := collectInterval
+	if err == nil || errors.Is(err, context.DeadlineExceeded) {
+		wait = max(wait, countPause*time.Since(start))
+	}
+	c.countAt = start.Add(wait)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts = counts
+	return err
 }
 
 // readOne reads the one row of a statement that looks at large tables.
@@ -126,7 +146,7 @@ func readOne[T any](ctx context.Context, pool *pgxpool.Pool, statement string) (
 	bounded, cancel := context.WithTimeout(ctx, collectTimeout)
 	defer cancel()
 	var read *T
-	err := pgx.BeginTxFunc(bounded, pool, pgx.TxOptions{BeginQuery: beginStats}, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(bounded, pool, pgx.TxOptions{BeginQuery: beginCollect}, func(tx pgx.Tx) error {
 		rows, err := tx.Query(bounded, statement)
 		if err != nil {
 			return err
@@ -177,7 +197,7 @@ const countsStatement = `
 	           count(*) filter (where not enabled) as disabled
 	      from partner_webhooks
 	)
-	select s.pending, s.failed, greatest(t.deliveries - s.pending - s.failed - s.dead_letter - s.cancelled - r.processing, 0), s.dead_letter, s.cancelled,
+	select now(), s.pending, s.failed, greatest(t.deliveries - s.pending - s.failed - s.dead_letter - s.cancelled - r.processing, 0), s.dead_letter, s.cancelled,
 	       coalesce(extract(epoch from now() - s.pending_since), 0)::double precision, coalesce(extract(epoch from now() - s.failed_since), 0)::double precision,
 	       d.due, h.due, p.enabled, p.paused, p.disabled
 	  from status s, running r, total t, due d, held_due h, partner p`

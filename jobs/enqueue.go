@@ -119,10 +119,11 @@ func (e *Enqueuer) enqueue(
 	return e.insertJobs(ctx, tx, &event, subscribed, trigger)
 }
 
-// describeMissing says what to do about a database that lacks what this version reads: applications are updated last.
+// describeMissing says what to do about a database that lacks what this version reads: applications are updated last, and
+// tables are only found in the schemas of search_path.
 func describeMissing(err error) error {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && slices.Contains(sqlUndefined, pgErr.Code) {
-		return fmt.Errorf("the database schema is behind this program's webhook-worker package: run `webhook-worker migrate up` of that version first: %w", err)
+		return fmt.Errorf("webhook-worker's tables are not found, or are behind this program's webhook-worker package: have their schema in search_path, and run `webhook-worker migrate up` of that version first: %w", err)
 	}
 	return err
 }

@@ -27,6 +27,7 @@ const (
 	putOffRateLimit   putOffReason = "rate_limit"
 	putOffPaused      putOffReason = "paused"
 	putOffMissingKey  putOffReason = "missing_key"
+	putOffNewer       putOffReason = "newer"
 	putOffDatabase    putOffReason = "database"
 	putOffProxy       putOffReason = "proxy"
 )
@@ -146,7 +147,7 @@ func (m *metrics) prepare(ctx context.Context) {
 	m.byPutOff = map[putOffReason][]metric.AddOption{}
 	for _, reason := range []putOffReason{
 		putOffPartnerBusy, putOffUserBusy, putOffCircuitOpen, putOffSlowedDown, putOffRateLimit,
-		putOffPaused, putOffMissingKey, putOffDatabase, putOffProxy,
+		putOffPaused, putOffMissingKey, putOffNewer, putOffDatabase, putOffProxy,
 	} {
 		m.byPutOff[reason] = addTo(attribute.String("reason", string(reason)))
 		m.putOffs.Add(ctx, 0, m.byPutOff[reason]...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/attribute"
@@ -51,7 +52,7 @@ func observeState(provider metric.MeterProvider, runner *Runner, collector *coll
 	s.oldest = seconds("webhook.queue.oldest_age", "Age, since it was enqueued, of the oldest delivery of a status; 0: none has it.")
 	s.circuits = gauge("webhook.circuits", "Enabled partners by the state of their circuit.")
 	s.partners = gauge("webhook.partners", "Partners by state.")
-	s.collected = seconds("webhook.queue.collected_timestamp", "When the state of the queue was read last, in Unix time, by the database's clock.")
+	s.collected = seconds("webhook.queue.collected_timestamp", "When this part of the queue's state was read last, in Unix time, by the database's clock: ages, or counts.")
 	s.waits, err = meter.Int64ObservableCounter("webhook.database.pool.waits", metric.WithDescription("Times that something waited for a connection."))
 	errs = append(errs, err)
 	s.waited, err = meter.Float64ObservableCounter("webhook.database.pool.wait", metric.WithUnit("s"), metric.WithDescription("Time that was waited for connections."))
@@ -113,8 +114,15 @@ func inState(state string) metric.ObserveOption {
 	return metric.WithAttributes(attribute.String("state", state))
 }
 
+// ofPart is the label of what is read at once.
+func ofPart(part string) metric.ObserveOption {
+	return metric.WithAttributes(attribute.String("part", part))
+}
+
+func unixSeconds(at time.Time) float64 { return float64(at.UnixMilli()) / 1000 }
+
 func (s *stateMetrics) observeAges(to metric.Observer, ages *queueAges) {
-	to.ObserveFloat64(s.collected, float64(ages.At.UnixMilli())/1000)
+	to.ObserveFloat64(s.collected, unixSeconds(ages.At), ofPart("ages"))
 	to.ObserveFloat64(s.oldestDue, ages.Due, whetherHeld(false))
 	to.ObserveFloat64(s.oldestDue, ages.HeldDue, whetherHeld(true))
 	to.ObserveInt64(s.deliveries, ages.Processing, ofStatus(StatusProcessing))
@@ -123,6 +131,7 @@ func (s *stateMetrics) observeAges(to metric.Observer, ages *queueAges) {
 }
 
 func (s *stateMetrics) observeCounts(to metric.Observer, counts *queueCounts, ages *queueAges) {
+	to.ObserveFloat64(s.collected, unixSeconds(counts.At), ofPart("counts"))
 	to.ObserveInt64(s.deliveries, counts.Pending, ofStatus(StatusPending))
 	to.ObserveInt64(s.deliveries, counts.Failed, ofStatus(StatusFailed))
 	to.ObserveInt64(s.deliveries, counts.Delivered, ofStatus(StatusDelivered))

@@ -188,7 +188,7 @@ func TestMetricsOfRetriesAndReplays(t *testing.T) {
 }
 
 // queueMetrics is how many series only one worker of a database has.
-const queueMetrics = 19
+const queueMetrics = 20
 
 // queueSeries are the metrics that one worker of a database has.
 func queueSeries(series map[string]float64) []string {
@@ -250,7 +250,8 @@ func TestOneWorkerCollects(t *testing.T) {
 	require.Zero(t, got["webhook.queue.oldest_due_age{held=false}"])
 	require.InDelta(t, 1200, got["webhook.queue.oldest_age{status=pending}"], 60)
 	require.InDelta(t, 7200, got["webhook.queue.oldest_age{status=failed}"], 60)
-	require.InDelta(t, time.Now().Unix(), got["webhook.queue.collected_timestamp"], 60)
+	require.InDelta(t, time.Now().Unix(), got["webhook.queue.collected_timestamp{part=ages}"], 60)
+	require.InDelta(t, time.Now().Unix(), got["webhook.queue.collected_timestamp{part=counts}"], 60)
 	require.Equal(t, map[string]float64{"{state=closed}": 2}, of(got, "webhook.circuits"))
 	require.Equal(t, map[string]float64{"{state=enabled}": 1, "{state=paused}": 1}, of(got, "webhook.partners"))
 }

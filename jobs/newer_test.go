@@ -54,7 +54,8 @@ func TestRunnerLeavesNewerDeliveriesToNewerWorkers(t *testing.T) {
 		deliveries[name] = b.enqueue(t, completed(name))[0]
 		b.exec(t, `update river_job set max_attempts = 1, args = `+args+` where args->>'delivery_id' = $1`, deliveries[name].ID.String())
 	}
-	b.run(t, nil)
+	m := newMeter(t)
+	b.run(t, func(cfg *jobs.RunnerConfig) { cfg.MeterProvider = m.provider })
 	for name, delivery := range deliveries {
 		require.Eventually(t, func() bool { return b.job(t, delivery).Metadata["snoozes"] != nil }, waitFor, look, name)
 		job := b.job(t, delivery)
@@ -65,6 +66,7 @@ func TestRunnerLeavesNewerDeliveriesToNewerWorkers(t *testing.T) {
 		require.Empty(t, b.attempts(t, delivery), name)
 	}
 	require.Contains(t, logged.String(), " version=2 known=1 wait=")
+	require.Equal(t, map[string]float64{"{reason=newer}": 3}, of(m.read(t), "webhook.put_offs"))
 	require.Empty(t, e.received())
 
 	// To a worker that knows the version they are what they would have been.
@@ -74,7 +76,8 @@ func TestRunnerLeavesNewerDeliveriesToNewerWorkers(t *testing.T) {
 	require.Len(t, e.received(), 1)
 }
 
-// One that nobody ever knows ends where an operator sees it, and can be replayed.
+// One that nobody ever knows ends where an operator sees it, and can be replayed. What it waited for before, such as a partner
+// that was paused, or its first try of which it is a replay, does not count.
 func TestRunnerGivesUpOnNewerDeliveries(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -83,6 +86,21 @@ func TestRunnerGivesUpOnNewerDeliveries(t *testing.T) {
 	delivery := b.enqueue(t, completed("e1"))[0]
 	b.exec(t, `update river_job set max_attempts = 2, args = args || '{"version": 2}', created_at = now() - interval '73 hours'`)
 	b.run(t, nil)
+	require.Eventually(t, func() bool { return b.job(t, delivery).Metadata["newer_since"] != nil }, waitFor, look)
+	job := b.job(t, delivery)
+	require.Equal(t, "scheduled", job.State)
+	require.Zero(t, job.Attempt, "no try is used")
+	since, err := time.Parse(time.RFC3339, job.Metadata["newer_since"].(string))
+	require.NoError(t, err)
+	require.WithinRange(t, since, time.Now().Add(-time.Minute), time.Now().Add(time.Minute))
+
+	// It is kept when the delivery is put off again, and counts.
+	const again = `update river_job set state = 'available', scheduled_at = now(), metadata = metadata || jsonb_build_object('newer_since', $1::text)`
+	earlier := time.Now().Add(-71 * time.Hour).UTC().Format(time.RFC3339)
+	b.exec(t, again, earlier)
+	require.Eventually(t, func() bool { return b.job(t, delivery).Metadata["snoozes"].(float64) == 2 }, waitFor, look)
+	require.Equal(t, earlier, b.job(t, delivery).Metadata["newer_since"])
+	b.exec(t, again, time.Now().Add(-73*time.Hour).UTC().Format(time.RFC3339))
 	state := b.await(t, delivery, jobs.StatusDeadLetter)
 	require.Equal(t, "a newer webhook-worker made them: version 2, and this worker knows versions up to 1", *state.LastError)
 	attempts := b.attempts(t, delivery)
@@ -137,6 +155,7 @@ func TestEnqueueOnAnOlderSchema(t *testing.T) {
 	require.NoError(t, migrations.Down(t.Context(), b.pool, 2, slog.New(slog.DiscardHandler)))
 	_, err := b.tryEnqueue(t.Context(), completed("e1"))
 	require.ErrorContains(t, err, "run `webhook-worker migrate up` of that version first")
+	require.ErrorContains(t, err, "have their schema in search_path")
 	require.Zero(t, b.count(t, "webhook_events"))
 	require.NoError(t, migrations.Up(t.Context(), b.pool, slog.New(slog.DiscardHandler)))
 	require.Len(t, b.enqueue(t, completed("e1")), 1)

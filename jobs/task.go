@@ -51,11 +51,10 @@ func (w *DeliveryWorker) load(ctx context.Context, job *river.Job[DeliveryArgs])
 	switch {
 	case partner.unopened == nil:
 		return &task{endpoint: partner, payload: payload}, nil
-	case errors.Is(partner.unopened, partners.ErrWrongKey), errors.Is(partner.unopened, partners.ErrNewer):
-		// Another worker may be able to already, or this one is some day: the partner is not to pay with a try.
-		held := holdFor(w.now().Sub(job.CreatedAt), minSnooze)
-		w.logPutOff(ctx, job, held, partner.unopened)
-		return &task{held: held, heldFor: putOffMissingKey}, nil
+	case errors.Is(partner.unopened, partners.ErrWrongKey):
+		return w.sealed(ctx, job, partner.unopened, putOffMissingKey), nil
+	case errors.Is(partner.unopened, partners.ErrNewer):
+		return w.sealed(ctx, job, partner.unopened, putOffNewer), nil
 	default:
 		return sealedOff(partner.unopened), nil
 	}
@@ -117,6 +116,14 @@ func because(reason *string) string {
 		return ""
 	}
 	return ": " + *reason
+}
+
+// sealed is the task of a delivery to a partner whose secrets this worker can't open. Another worker may be able to already,
+// or this one is some day: the partner is not to pay with a try.
+func (w *DeliveryWorker) sealed(ctx context.Context, job *river.Job[DeliveryArgs], why error, reason putOffReason) *task {
+	held := holdFor(w.now().Sub(job.CreatedAt), minSnooze)
+	w.logPutOff(ctx, job, held, why)
+	return &task{held: held, heldFor: reason}
 }
 
 // sealedOff is the task of a try that fails because the partner's secrets can't be opened.

@@ -169,3 +169,21 @@ func TestAttemptsWithoutAPostAreSpansToo(t *testing.T) {
 	require.Equal(t, "cancelled", attributes(&span)["webhook.outcome"])
 	require.NotContains(t, attributes(&span), attribute.Key("http.request.method"))
 }
+
+// What panics is in the trace as it is on record: as a try that failed.
+func TestAttemptsThatPanicAreSpansThatFailed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.partner(t, user, "acme", "http://127.0.0.1:1/", "*")
+	delivery := b.enqueue(t, completed("one"))[0]
+	spans := tracetest.NewInMemoryExporter()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
+	t.Cleanup(func() { _ = provider.Shutdown(context.WithoutCancel(t.Context())) })
+	b.run(t, func(cfg *jobs.RunnerConfig) { cfg.TracerProvider, cfg.Sender = provider, nil })
+	b.await(t, delivery, jobs.StatusFailed)
+	require.Eventually(t, func() bool { return len(spans.GetSpans()) > 0 }, waitFor, look)
+	span := spans.GetSpans()[0]
+	require.Equal(t, "failed", attributes(&span)["webhook.outcome"])
+	require.Equal(t, "internal", attributes(&span)["error.type"])
+	require.Equal(t, codes.Error, span.Status.Code)
+}

@@ -127,6 +127,7 @@ func (w *DeliveryWorker) NextRetry(job *river.Job[DeliveryArgs]) time.Time {
 // repeats it without using a try, and any other error uses one.
 func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs]) (err error) {
 	var attempt *Attempt
+	var span attemptSpan
 	opened := false
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -138,6 +139,7 @@ func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs])
 			}
 			err = w.conclude(ctx, job, attempt, verdict, nil, opened, false)
 		}
+		span.end(attempt)
 	}()
 	task, attempt, err := w.prepare(ctx, job)
 	if err != nil {
@@ -147,8 +149,8 @@ func (w *DeliveryWorker) Work(ctx context.Context, job *river.Job[DeliveryArgs])
 		w.metrics.putOff(ctx, task.heldFor)
 		return river.JobSnooze(task.held)
 	}
-	sent, span := w.trace(ctx, job, task.endpoint)
-	defer span.end(attempt)
+	var sent context.Context
+	sent, span = w.trace(ctx, job, task.endpoint)
 	if task.obstacle != nil {
 		return w.conclude(ctx, job, attempt, task.obstacle, nil, opened, task.final)
 	}

@@ -148,3 +148,23 @@ func TestThereIsTimeToStop(t *testing.T) {
 	require.NoError(t, err)
 	require.Greater(t, float64(seconds), cfg.ShutdownTimeout.Std().Seconds()+40)
 }
+
+// The example in README.md scrapes where the units listen.
+func TestReadmeScrapesTheUnits(t *testing.T) {
+	t.Parallel()
+	unit, err := os.ReadFile("webhook-worker@.service")
+	require.NoError(t, err)
+	listens := regexp.MustCompile(`(?m)^Environment=WORKER_HEALTH_ADDR=(\S+):(\d+)\+%%i$`).FindSubmatch(unit)
+	require.NotNil(t, listens)
+	base, err := strconv.Atoi(string(listens[2]))
+	require.NoError(t, err)
+	readme, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	targets := regexp.MustCompile(`(?m)^ +- targets: \[([^]]*)\]`).FindSubmatch(readme)
+	require.NotNil(t, targets)
+	var want []string
+	for instance := 1; instance <= 3; instance++ {
+		want = append(want, strconv.Quote(string(listens[1])+":"+strconv.Itoa(base+instance)))
+	}
+	require.Equal(t, strings.Join(want, ", "), string(targets[1]))
+}

@@ -108,6 +108,39 @@ func TestMetricsAreThoseOfRulesAndDashboard(t *testing.T) {
 		one.check(t, got)
 	}
 	checkLabels(t, got, names)
+	require.Equal(t, documented(t), exported(got), "docs/operations.md has all metrics, with their labels")
+}
+
+// documented are the names of the labels of each metric in the table of docs/operations.md.
+func documented(t *testing.T) map[string][]string {
+	t.Helper()
+	content, err := os.ReadFile("../../docs/operations.md")
+	require.NoError(t, err)
+	all := map[string][]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(webhook_[a-z0-9_]+)` \\| (?:counter|gauge|histogram) \\| ([^|]*)\\|").FindAllStringSubmatch(string(content), -1) {
+		labels := []string{}
+		for _, label := range regexp.MustCompile("`(\\w+)`").FindAllStringSubmatch(row[2], -1) {
+			labels = append(labels, label[1])
+		}
+		slices.Sort(labels)
+		all[row[1]] = labels
+	}
+	return all
+}
+
+// exported are the names of the labels of each of our metrics that a worker has.
+func exported(got series) map[string][]string {
+	all := map[string][]string{}
+	for name, of := range got {
+		name = strings.TrimSuffix(name, "_bucket")
+		if !strings.HasPrefix(name, "webhook_") || got[name+"_bucket"] == nil && (got[strings.TrimSuffix(name, "_sum")+"_bucket"] != nil ||
+			got[strings.TrimSuffix(name, "_count")+"_bucket"] != nil) {
+			continue
+		}
+		labels := slices.DeleteFunc(slices.Sorted(maps.Keys(of[0])), func(label string) bool { return label == "le" })
+		all[name] = slices.AppendSeq([]string{}, slices.Values(labels))
+	}
+	return all
 }
 
 // checkLabels looks for labels that there may be ever more of.
@@ -117,8 +150,8 @@ func checkLabels(t *testing.T, got series, names []string) {
 	for name, values := range map[string]string{
 		"outcome": "delivered|failed|lost|cancelled", "status_class": "none|2xx|3xx|4xx|5xx", "retried": "true|false", "held": "true|false",
 		"error_kind": "none|dns|connect|tls|timeout|http_status|redirect|blocked|protocol|shutdown|internal",
-		"reason":     "partner_busy|user_busy|circuit_open|slowed_down|rate_limit|paused|missing_key|database|proxy|gone|failing",
-		"pool":       "deliveries|river", "state": "acquired|idle|open|closed|enabled|paused|disabled",
+		"reason":     "partner_busy|user_busy|circuit_open|slowed_down|rate_limit|paused|missing_key|newer|database|proxy|gone|failing",
+		"part":       "ages|counts", "pool": "deliveries|river", "state": "acquired|idle|open|closed|enabled|paused|disabled",
 		"status": "pending|processing|failed|delivered|dead_letter|cancelled|ok|error|panic", "le": ".*",
 		"queue": "webhooks|webhook_maintenance", "kind": "webhook_retention|webhook_settlement", "unique_skipped_as_duplicate": "true|false",
 		"version": ".*", "goversion": "go.*", "quantile": "0|0.25|0.5|0.75|1",
@@ -209,8 +242,8 @@ var (
 	labelUsed = regexp.MustCompile(`\{\{ *(?:\$labels\.)?(\w+) *\}\}`)
 )
 
-// ofTarget are the labels that Prometheus adds to all that it scrapes from a worker.
-func ofTarget(label string) bool { return label == "job" || label == "instance" }
+// ofTarget are the labels that Prometheus adds to all that it scrapes from a worker: database, where its configuration says so.
+func ofTarget(label string) bool { return label == "job" || label == "instance" || label == "database" }
 
 // check sees that each selector of the expression finds something, and that each label that it names is there.
 func (e *expression) check(t *testing.T, got series) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -157,6 +158,8 @@ func TestTelemetryVariablesThatAreWrong(t *testing.T) {
 	for environ, says := range map[string]string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318":                            "OTEL_EXPORTER_OTLP_ENDPOINT is not valid: it must be a URL such as http://localhost:4318",
 		"OTEL_TRACES_EXPORTER=zipkins":                                          "OTEL_TRACES_EXPORTER=zipkins is not valid: use otlp, console or none",
+		"OTEL_METRICS_EXPORTER=prometheus":                                      "OTEL_METRICS_EXPORTER=prometheus is not valid: use otlp, console or none",
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=collector:4317":                     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is not valid: it must be a URL such as http://localhost:4318",
 		"OTEL_METRICS_EXPORTER=otlp OTEL_EXPORTER_OTLP_PROTOCOL=pigeon":         "OTEL_EXPORTER_OTLP_PROTOCOL",
 		"OTEL_METRICS_EXPORTER=console OTEL_RESOURCE_ATTRIBUTES=no-equals-sign": "OTEL_RESOURCE_ATTRIBUTES",
 	} {
@@ -164,6 +167,28 @@ func TestTelemetryVariablesThatAreWrong(t *testing.T) {
 		require.Eventually(t, func() bool { return strings.Contains(worker.stderr.String(), says) }, waitFor, look, environ)
 		require.Equal(t, 2, worker.stop(), environ)
 		require.Equal(t, 1, strings.Count(worker.stderr.String(), "\n"), worker.stderr)
+	}
+}
+
+// What a machine has for others disturbs no worker that exports nothing, or elsewhere.
+func TestTelemetryVariablesThatAreNotUsed(t *testing.T) {
+	t.Parallel()
+	terminal, _ := newTerminal(t)
+	for _, environ := range []string{
+		"OTEL_SDK_DISABLED=true OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317 OTEL_METRICS_EXPORTER=prometheus OTEL_RESOURCE_ATTRIBUTES=no-equals-sign",
+		"OTEL_METRICS_EXPORTER=none OTEL_TRACES_EXPORTER=none OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317 OTEL_RESOURCE_ATTRIBUTES=no-equals-sign",
+		"OTEL_METRICS_EXPORTER=none OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317 OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://127.0.0.1:1/v1/traces",
+		"OTEL_METRICS_EXPORTER=none OTEL_TRACES_EXPORTER=console OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317",
+	} {
+		dir, err := os.MkdirTemp("", "ww") //nolint:usetesting // a socket's path must be short
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		worker, _ := terminal.with(append(strings.Fields(environ), "WORKER_HEALTH_ADDR=unix:"+dir+"/s")...).startProcess(t, "work")
+		require.Eventually(t, func() bool { return strings.Contains(worker.stderr.String(), "worker started") }, waitFor, look, environ)
+		require.NotEmpty(t, scrape(t, dir+"/s")["webhook_worker_ready"], environ)
+		require.Zero(t, worker.stop(), environ)
+		require.NotContains(t, worker.stderr.String(), "OTEL_RESOURCE_ATTRIBUTES", environ)
+		require.NotContains(t, worker.stderr.String(), "not exported", environ)
 	}
 }
 

@@ -6,6 +6,7 @@ package kubernetes_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,6 +94,39 @@ func TestVariablesExist(t *testing.T) {
 	}
 }
 
+// environ is what a pod's container has in its environment, without what Kubernetes fills in.
+func (m *manifest) environ(pod *corev1.PodSpec) map[string]string {
+	environ := map[string]string{}
+	if len(pod.Containers[0].EnvFrom) > 0 {
+		maps.Copy(environ, m.config.Data)
+	}
+	for _, variable := range pod.Containers[0].Env {
+		if variable.ValueFrom == nil {
+			environ[variable.Name] = variable.Value
+		}
+	}
+	return environ
+}
+
+// Each pod has the secrets that its variables name, and no others.
+func TestPodsHaveTheSecretsThatTheyNeed(t *testing.T) {
+	t.Parallel()
+	m := read(t)
+	for name, pod := range m.pods() {
+		var named, mounted []string
+		for variable, value := range m.environ(&pod) {
+			if strings.HasSuffix(variable, "_FILE") {
+				named = append(named, value)
+			}
+		}
+		for _, item := range pod.Volumes[0].Secret.Items {
+			require.Equal(t, item.Key, item.Path, name)
+			mounted = append(mounted, pod.Containers[0].VolumeMounts[0].MountPath+"/"+item.Path)
+		}
+		require.ElementsMatch(t, named, mounted, name)
+	}
+}
+
 func TestPodsAreLockedDown(t *testing.T) {
 	t.Parallel()
 	for name, pod := range read(t).pods() {
@@ -124,22 +158,31 @@ func TestProbesAskWhereTheProgramListens(t *testing.T) {
 	require.Equal(t, m.serve.Spec.Template.Spec.Containers[0].Ports[0].Name, m.service.Spec.Ports[0].TargetPort.StrVal)
 }
 
-// TestTheProgramTakesTheArguments runs it as each container does, without a database: its command line is understood.
+// TestTheProgramTakesTheArguments runs it as each container does, with its secrets and without a database: its command line is
+// understood.
 func TestTheProgramTakesTheArguments(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "webhook-worker")
 	output, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../cmd/webhook-worker").CombinedOutput()
 	require.NoError(t, err, string(output))
-	for name, pod := range read(t).pods() {
+	m := read(t)
+	for name, pod := range m.pods() {
 		arguments := append([]string(nil), pod.Containers[0].Args...)
 		for i, argument := range arguments {
 			arguments[i] = strings.ReplaceAll(argument, "$(POD_NAME)", "webhook-worker-5d8f7c9c6b-x2k4q")
 		}
+		secrets := t.TempDir()
+		for _, item := range pod.Volumes[0].Secret.Items {
+			require.NoError(t, os.WriteFile(filepath.Join(secrets, item.Path), []byte(map[string]string{
+				"DATABASE_URL": "postgres://nobody@127.0.0.1:1/none", "WEBHOOK_UI_PASSWORD": "a long password",
+				"WEBHOOK_ENCRYPTION_KEY": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+			}[item.Key]), 0o600))
+		}
 		var stderr bytes.Buffer
 		command := exec.CommandContext(t.Context(), program, arguments...)
-		command.Env = []string{
-			"DATABASE_URL=postgres://nobody@127.0.0.1:1/none", "WEBHOOK_UI_USER=admin", "WEBHOOK_UI_PASSWORD=a long password",
-			"WEBHOOK_ENCRYPTION_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+		command.Env = []string{}
+		for variable, value := range m.environ(&pod) {
+			command.Env = append(command.Env, variable+"="+strings.Replace(value, "/secrets", secrets, 1))
 		}
 		command.Stderr = &stderr
 		err := command.Run()

@@ -65,22 +65,34 @@ func Start(ctx context.Context, cfg *Config) (*Telemetry, error) {
 	if !cfg.Prometheus && !exportMetrics && !exportTraces {
 		return t, nil
 	}
-	if err := checkEndpoints(); err != nil {
-		return nil, err
+	for signal, export := range map[string]bool{"METRICS": exportMetrics, "TRACES": exportTraces} {
+		if export {
+			if err := checkExport(signal); err != nil {
+				return nil, err
+			}
+		}
 	}
 	otel.SetLogger(logr.FromSlogHandler(cfg.Logger.Handler()))
 	sometimes := rate.Sometimes{First: 1, Interval: complainInterval}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+	complain := otel.ErrorHandlerFunc(func(err error) {
 		sometimes.Do(func() {
 			cfg.Logger.WarnContext(ctx, "metrics or traces not exported", slog.String("error", err.Error()))
 		})
-	}))
-	// What the environment says comes last, and wins.
-	about, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(
-		semconv.ServiceName("webhook-worker"), semconv.ServiceVersion(cfg.Version), semconv.ServiceInstanceID(cfg.Instance),
-	), resource.WithFromEnv())
-	if err != nil {
-		return nil, errors.New("OTEL_RESOURCE_ATTRIBUTES is not valid: it must be name=value, with commas between")
+	})
+	about := resource.Empty()
+	if exportMetrics || exportTraces {
+		otel.SetErrorHandler(complain)
+		// What the environment says comes last, and wins.
+		var err error
+		if about, err = resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(
+			semconv.ServiceName("webhook-worker"), semconv.ServiceVersion(cfg.Version), semconv.ServiceInstanceID(cfg.Instance),
+		), resource.WithFromEnv()); err != nil {
+			return nil, errors.New("OTEL_RESOURCE_ATTRIBUTES is not valid: it must be name=value, with commas between")
+		}
+	} else {
+		// Prometheus is not told what the environment says of the resource: whatever is wrong with that concerns nobody.
+		otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {}))
+		defer otel.SetErrorHandler(complain)
 	}
 	if cfg.Prometheus || exportMetrics {
 		if err := t.startMetrics(ctx, cfg, about, exportMetrics); err != nil {
@@ -106,16 +118,26 @@ func exports(signal string) bool {
 	return os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") != ""
 }
 
-// checkEndpoints refuses what OpenTelemetry would only complain about, to export to localhost instead.
-func checkEndpoints() error {
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
-		value := os.Getenv(name)
-		if value == "" {
-			continue
-		}
-		if parsed, err := url.Parse(value); err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
-			return fmt.Errorf("%s is not valid: it must be a URL such as http://localhost:4318", name)
-		}
+// checkExport refuses an exporter that is not offered, such as one that would open a port of its own, and an endpoint that
+// OpenTelemetry would only complain about, to export to localhost instead.
+func checkExport(signal string) error {
+	switch named := os.Getenv("OTEL_" + signal + "_EXPORTER"); named {
+	case "console":
+		return nil
+	case "", "otlp":
+	default:
+		return fmt.Errorf("OTEL_%s_EXPORTER=%s is not valid: use otlp, console or none", signal, named)
+	}
+	name := "OTEL_EXPORTER_OTLP_" + signal + "_ENDPOINT"
+	if os.Getenv(name) == "" {
+		name = "OTEL_EXPORTER_OTLP_ENDPOINT"
+	}
+	value := os.Getenv(name)
+	if value == "" {
+		return nil
+	}
+	if parsed, err := url.Parse(value); err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+		return fmt.Errorf("%s is not valid: it must be a URL such as http://localhost:4318", name)
 	}
 	return nil
 }
@@ -166,11 +188,8 @@ func (t *Telemetry) startTraces(ctx context.Context, about *resource.Resource) e
 	return nil
 }
 
-// exporterError names what an exporter was chosen by.
+// exporterError names what an exporter that can't be made was chosen by.
 func exporterError(signal string, err error) error {
-	if named := os.Getenv("OTEL_" + signal + "_EXPORTER"); named != "" && named != "otlp" {
-		return fmt.Errorf("OTEL_%s_EXPORTER=%s is not valid: use otlp, console or none: %w", signal, named, err)
-	}
 	return fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL, or that of %s, is not valid: %w", strings.ToLower(signal), err)
 }
 
