@@ -85,6 +85,10 @@ units: ## Look at the systemd units; needs systemd-analyze.
 packages: dist ## Install, run, upgrade and purge the .deb in a Debian container; needs root, debootstrap and systemd-nspawn.
 	@packaging/try
 
+.PHONY: check-packages
+check-packages: $(TOOLS)/nfpm $(TOOLS)/cyclonedx-gomod ## Make the packages for this machine, and look into them; needs dpkg-deb and rpm.
+	@TOOLS=$(TOOLS) packaging/check
+
 .PHONY: browser
 browser: ## Look at the pages with Chromium, and attack them; needs chromium.
 	go test -count=1 -timeout 5m -tags browser -run '^TestBrowser' ./cmd/webhook-worker

@@ -135,6 +135,16 @@ func TestSecretsMayBeCredentials(t *testing.T) {
 	}
 }
 
+// A migration that fails once, as at boot before the database is up, must not leave workers without its tables for ever.
+func TestMigrationIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("webhook-worker-migrate.service")
+	require.NoError(t, err)
+	for _, line := range []string{"Restart=on-failure", "RestartSec=10", "StartLimitIntervalSec=0"} {
+		require.Contains(t, string(content), "\n"+line+"\n")
+	}
+}
+
 // TimeoutStopSec is longer than a worker takes that has the default SHUTDOWN_TIMEOUT.
 func TestThereIsTimeToStop(t *testing.T) {
 	t.Parallel()

@@ -168,7 +168,9 @@ func (c *devCommand) runAll(dev *devServer) error {
 	group.Go(func() error { return dev.endCalls(ctx, c.Every.Std()) })
 	group.Go(func() error {
 		defer stopPartner()
-		return deliver(&running, dev.cfg, dev.pool, dev.logger, "dev")
+		hangups := catchHangups(dev.cfg)
+		defer hangups.close()
+		return deliver(&running, dev.cfg, dev.pool, dev.logger, "dev", hangups)
 	})
 	return group.Wait()
 }

@@ -72,7 +72,7 @@ func TestWorkTellsSystemd(t *testing.T) {
 	terminal, pool := newTerminal(t)
 	systemd := newManager(t)
 	envFile := filepath.Join(t.TempDir(), "webhook-worker.env")
-	require.NoError(t, os.WriteFile(envFile, []byte("# nothing yet\n"), 0o600))
+	require.NoError(t, os.WriteFile(envFile, []byte("LOG_LEVEL=WARNING\n"), 0o600))
 	socket := filepath.Join(filepath.Dir(systemd.path), "health")
 	terminal = terminal.with("NOTIFY_SOCKET="+systemd.path, "WATCHDOG_USEC=300000", "WORKER_ENV_FILE="+envFile, "WORKER_HEALTH_ADDR=unix:"+socket)
 
@@ -81,9 +81,21 @@ func TestWorkTellsSystemd(t *testing.T) {
 	require.NoError(t, err)
 	_, err = tx.Exec(t.Context(), `lock table river_job in exclusive mode`)
 	require.NoError(t, err)
+	schema, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = schema.Exec(t.Context(), `lock table river_migration in access exclusive mode`)
+	require.NoError(t, err)
 	worker, process := terminal.startProcess(t, "work")
+	require.Eventually(t, func() bool {
+		var waiting bool
+		err := pool.QueryRow(t.Context(), `select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')`).Scan(&waiting)
+		return err == nil && waiting
+	}, waitFor, look)
+	require.NoError(t, process.Signal(syscall.SIGHUP)) // it is kept
+	require.NoError(t, schema.Rollback(t.Context()))
 	before, _ := systemd.next(t, "it has not looked into the queue yet", waitFor)
 	require.NotContains(t, strings.Join(before, "\n"), "READY=1")
+	require.Eventually(t, func() bool { return strings.Contains(worker.stderr.String(), "log_level=WARNING before=INFO") }, waitFor, look)
 	health := terminal.run(t, "health")
 	require.Equal(t, 1, health.status)
 	require.Equal(t, "webhook-worker: health: alive, and not ready: the worker is starting: it has not looked into the queue yet\n", health.stderr)
@@ -91,6 +103,7 @@ func TestWorkTellsSystemd(t *testing.T) {
 	before, ready := systemd.next(t, "READY=1", waitFor)
 	require.Contains(t, ready, "STATUS=Takes deliveries")
 	require.NotContains(t, strings.Join(before, "\n"), "WATCHDOG=1")
+	require.NotContains(t, strings.Join(before, "\n"), "RELOADING=1", "nor is its end told, which is READY=1")
 	require.Equal(t, "ready\n", terminal.ok(t, "health").stdout)
 
 	systemd.next(t, "WATCHDOG=1", waitFor)

@@ -45,8 +45,10 @@ func (c *workCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	hangups := catchHangups(cfg)
+	defer hangups.close()
 	if c.Debug {
-		cfg.LogLevel = config.LogLevel(slog.LevelDebug)
+		cfg.LogLevel, hangups.debug = config.LogLevel(slog.LevelDebug), true
 	}
 	logger := a.logger(cfg).With(slog.String("instance", c.Instance))
 	pool, err := a.connect(cfg, deliveryConns)
@@ -67,11 +69,11 @@ func (c *workCommand) Run(a *app) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	return deliver(a, cfg, pool, logger, c.Instance)
+	return deliver(a, cfg, pool, logger, c.Instance, hangups)
 }
 
 // deliver runs a worker on an open database until the context ends.
-func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger, instance string) error {
+func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger, instance string, hangups *reloader) error {
 	store, err := newStore(cfg, pool)
 	if err != nil {
 		return err
@@ -178,7 +180,7 @@ func deliver(a *app, cfg *config.Config, pool *pgxpool.Pool, logger *slog.Logger
 	defer notifier.Close()
 	stopping := context.AfterFunc(a.ctx, func() { notifier.Stopping(a.ctx) })
 	defer stopping()
-	defer a.reloadOnHangup(cfg, logger, notifier)()
+	defer hangups.start(a, logger, notifier)()
 	return runner.Run(a.ctx)
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -41,22 +42,22 @@ func TestLogLevelInAFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "webhook-worker.env")
 	for content, want := range map[string]string{
-		"":                                   "INFO",
-		"#LOG_LEVEL=DEBUG\n":                 "INFO",
+		"":                                   "ERROR",
+		"#LOG_LEVEL=DEBUG\n":                 "ERROR",
 		"LOG_LEVEL=\n":                       "INFO",
 		"LOG_LEVEL=DEBUG":                    "DEBUG",
 		"X=$y {{ \"\n LOG_LEVEL='warning'\n": "WARNING",
-		"LOG_LEVEL=DEBUG\nLOG_LEVEL=error\n": "ERROR",
-		"LOG_LEVEL_OF_OTHERS=DEBUG\n":        "INFO",
+		"LOG_LEVEL=DEBUG\nLOG_LEVEL=info\n":  "INFO",
+		"LOG_LEVEL_OF_OTHERS=DEBUG\n":        "ERROR",
 	} {
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
-		level, err := LogLevelIn(path)
+		level, err := LogLevelIn(path, LogLevel(slog.LevelError))
 		require.NoError(t, err, content)
 		require.Equal(t, want, level.String(), content)
 	}
 	require.NoError(t, os.WriteFile(path, []byte("LOG_LEVEL=loud\n"), 0o600))
-	_, err := LogLevelIn(path)
+	_, err := LogLevelIn(path, 0)
 	require.EqualError(t, err, "LOG_LEVEL=loud in "+path+" is not valid: it must be DEBUG, INFO, WARNING or ERROR")
-	_, err = LogLevelIn(path + ".missing")
+	_, err = LogLevelIn(path+".missing", 0)
 	require.EqualError(t, err, "WORKER_ENV_FILE="+path+".missing can't be read: no such file or directory")
 }

@@ -38,6 +38,10 @@ type Notifier struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	said    string // the last status
+
+	mu       sync.Mutex // of what follows, and of telling it
+	ready    bool       // it was said
+	stopping bool       // it was said
 }
 
 // StartNotifier begins to tell; nothing where NOTIFY_SOCKET is not set. Its error says that WATCHDOG_USEC is no number.
@@ -60,7 +64,7 @@ func (n *Notifier) run(ctx context.Context) {
 			return
 		}
 	}
-	n.tell(ctx, daemon.SdNotifyReady+"\n"+n.status())
+	n.tellReady(ctx)
 	interval := statusInterval
 	if n.watchdog > 0 {
 		interval = min(interval, n.watchdog/3)
@@ -84,6 +88,17 @@ func (n *Notifier) run(ctx context.Context) {
 	}
 }
 
+// tellReady says that the process has started, unless it stops already.
+func (n *Notifier) tellReady(ctx context.Context) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stopping {
+		return
+	}
+	n.ready = true
+	n.tell(ctx, daemon.SdNotifyReady+"\n"+n.status())
+}
+
 // status is a line for `systemctl status`, empty if it has not changed.
 func (n *Notifier) status() string {
 	status := "STATUS=" + oneLine(n.cfg.Status())
@@ -101,11 +116,21 @@ func (n *Notifier) Stopping(ctx context.Context) {
 	if n.cfg.StopTimeout > 0 {
 		state += fmt.Sprintf("\nEXTEND_TIMEOUT_USEC=%d", n.cfg.StopTimeout.Microseconds())
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stopping = true
 	n.tell(ctx, state)
 }
 
-// Reload says that the process reads its configuration anew while it does.
+// Reload says that the process reads its configuration anew while it does. Before the process is ready, and when it stops,
+// it says nothing: its end is told as READY=1, which would be taken for more.
 func (n *Notifier) Reload(ctx context.Context, reload func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.ready || n.stopping {
+		reload()
+		return
+	}
 	n.tell(ctx, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
 	reload()
 	n.tell(ctx, daemon.SdNotifyReady)
