@@ -1,4 +1,4 @@
--- Delivery ids that begin with the time, so that a million finished deliveries cost new ones nothing: theirs are
+-- Delivery ids that begin with the time, so that a million finished deliveries cost new ones less: theirs are
 -- neighbours in the indexes, on pages that are in memory, where random ids would touch a page of its own for each.
 select set_config('lock_timeout', '5s', true);
 select set_config('search_path', format('%I, pg_temp', current_schema()), true);
