@@ -64,10 +64,7 @@ func (c *terminal) startScraped(t *testing.T) (*background, string) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	worker := c.with("WORKER_HEALTH_ADDR=unix:"+dir+"/%i", "RETRY_BASE_DELAY=50ms").start(t, "work", "--instance", "7")
-	require.Eventually(t, func() bool {
-		_, err := os.Stat(dir + "/7")
-		return err == nil
-	}, waitFor, look)
+	require.Eventually(t, func() bool { return strings.Contains(worker.stderr.String(), "worker started") }, waitFor, look)
 	return worker, dir + "/7"
 }
 
