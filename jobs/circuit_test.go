@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -66,17 +67,17 @@ func TestCircuit(t *testing.T) {
 	}
 	b.run(t, change("one"))
 	b.run(t, change("two"))
+	var health *jobs.Health
+	require.Eventually(t, func() bool { // until then what is held may be so for other tries that are under way
+		health = b.health(t, acme)
+		return health != nil && health.OpenedAt != nil
+	}, waitFor, look)
 	b.awaitHeld(t, acme, many)
 	tried := len(e.received())
 	require.GreaterOrEqual(t, tried, 20)
 	// Each worker by itself stops at 20, and with what it has under way.
 	require.Less(t, tried, 2*(20+3))
 	require.Equal(t, many-tried, b.held(t, acme, "attempt = 0"))
-	var health *jobs.Health
-	require.Eventually(t, func() bool { // workers say in the database what they have seen, a little later
-		health = b.health(t, acme)
-		return health != nil && health.OpenedAt != nil
-	}, waitFor, look)
 	require.GreaterOrEqual(t, health.Failures, 20)
 	require.Len(t, health.FailedDeliveries, 3)
 	require.Equal(t, "the partner answered 500 Internal Server Error", health.LastError)
@@ -85,19 +86,21 @@ func TestCircuit(t *testing.T) {
 	b.run(t, change("three"))
 	b.enqueueMany(t, user, 10)
 	b.awaitHeld(t, acme, many+10)
-	require.Len(t, e.received(), tried)
 
 	e.working.Store(true)
-	require.Eventually(t, func() bool { return len(e.ids()) == many+10 && len(e.received()) == many+10+tried }, waitFor, look)
 	b.awaitStatus(t, acme, jobs.StatusDelivered, many+10)
-	require.Len(t, e.received(), many+10+tried)
-	for _, request := range e.received()[tried:] {
+	const failures = `(select %s from webhook_delivery_log where partner_id = $1 and outcome = 'failed') as failure`
+	failed := b.count(t, fmt.Sprintf(failures, "delivery_id"), acme.ID.String())
+	require.Contains(t, []int{tried, tried + 1}, failed, "nothing has gone but, if it was time for it by then, a probe")
+	require.Len(t, e.received(), many+10+failed)
+	require.Len(t, e.ids(), many+10)
+	for _, request := range e.received()[failed:] {
 		require.False(t, request.at.Before(*health.ProbeAt), "nothing goes before the probe")
 	}
 	require.Eventually(t, func() bool { return b.health(t, acme) == nil }, waitFor, look)
 	require.Zero(t, b.held(t, acme, "true"))
-	require.Equal(t, many+10-tried, b.count(t, `webhook_delivery_queue where partner_id = $1 and attempt_count = 1`, acme.ID.String()), "waiting uses no try")
-	require.Equal(t, tried, b.count(t, `webhook_delivery_log where partner_id = $1 and outcome = 'failed'`, acme.ID.String()))
+	require.Equal(t, many+10-b.count(t, fmt.Sprintf(failures, "distinct delivery_id"), acme.ID.String()),
+		b.count(t, `webhook_delivery_queue where partner_id = $1 and attempt_count = 1`, acme.ID.String()), "waiting uses no try")
 	require.Eventually(t, func() bool { return len(ops.received()) == 2 }, waitFor, look)
 	require.Equal(t, []string{partners.EventPartnerFailing, partners.EventPartnerRecovered}, ops.types(), "it is told once")
 	require.Len(t, b.told(t), 2)
