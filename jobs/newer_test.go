@@ -84,7 +84,7 @@ func TestRunnerGivesUpOnNewerDeliveries(t *testing.T) {
 	e := newEndpoint(t, status(http.StatusOK))
 	b.partner(t, user, "acme", e.URL, "*")
 	delivery := b.enqueue(t, completed("e1"))[0]
-	b.exec(t, `update river_job set max_attempts = 2, args = args || '{"version": 2}', created_at = now() - interval '73 hours'`)
+	b.exec(t, `update river_job set max_attempts = 2, args = args || '{"version": 2}', created_at = now() - interval '73 hours' where kind = 'webhook_delivery'`)
 	b.run(t, nil)
 	require.Eventually(t, func() bool { return b.job(t, delivery).Metadata["newer_since"] != nil }, waitFor, look)
 	job := b.job(t, delivery)
@@ -95,7 +95,7 @@ func TestRunnerGivesUpOnNewerDeliveries(t *testing.T) {
 	require.WithinRange(t, since, time.Now().Add(-time.Minute), time.Now().Add(time.Minute))
 
 	// It is kept when the delivery is put off again, and counts.
-	const again = `update river_job set state = 'available', scheduled_at = now(), metadata = metadata || jsonb_build_object('newer_since', $1::text)`
+	const again = `update river_job set state = 'available', scheduled_at = now(), metadata = metadata || jsonb_build_object('newer_since', $1::text) where kind = 'webhook_delivery'`
 	earlier := time.Now().Add(-71 * time.Hour).UTC().Format(time.RFC3339)
 	b.exec(t, again, earlier)
 	require.Eventually(t, func() bool { return b.job(t, delivery).Metadata["snoozes"].(float64) == 2 }, waitFor, look)
