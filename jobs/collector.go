@@ -160,15 +160,8 @@ func readOne[T any](ctx context.Context, pool *pgxpool.Pool, statement string) (
 	return read, nil
 }
 
-// heldQueues jumps from one queue of a partner's held deliveries to the next, on the index that River fetches by.
-const heldQueues = `
-	recursive queues as (
-	    (select queue from river_job where state = 'available' order by queue limit 1)
-	    union all
-	    select (select j.queue from river_job j where j.state = 'available' and j.queue > q.queue order by j.queue limit 1)
-	      from queues q
-	     where q.queue is not null
-	), held as (
+// heldQueues are the queues of partners' held deliveries.
+const heldQueues = availableQueues + `, held as (
 	    select queue from queues where queue like 'webhooks-held-%'
 	)`
 

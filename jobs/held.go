@@ -177,16 +177,20 @@ func (h *holder) holdWaiting(ctx context.Context, partners []uuid.UUID) error {
 	return nil
 }
 
-// listHeldStatement jumps from one queue to the next on the index that River fetches by, so that it costs the same
-// however many deliveries wait.
-const listHeldStatement = `
-	with recursive queues as (
+// availableQueues jumps from one queue to the next on the index that River fetches by, so that it costs the same however
+// many deliveries wait.
+const availableQueues = `
+	recursive queues as (
 	    (select queue from river_job where state = 'available' order by queue limit 1)
 	    union all
 	    select (select j.queue from river_job j where j.state = 'available' and j.queue > q.queue order by j.queue limit 1)
 	      from queues q
 	     where q.queue is not null
-	), held as (
+	)`
+
+// listHeldStatement lists the partners that have deliveries in queues of their own.
+const listHeldStatement = `
+	with ` + availableQueues + `, held as (
 	    select queue, substr(queue, length('webhooks-held-') + 1)::uuid as partner_id
 	      from queues
 	     where queue ~ '^webhooks-held-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
