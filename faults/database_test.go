@@ -26,7 +26,7 @@ const (
 func interrupt(t *testing.T, bound time.Duration, fail func(w *world)) {
 	t.Helper()
 	w, stopLoad := underLoad(t, "a", "b")
-	allowed := w.allow(w.live()...)
+	allowed := w.allow(time.Now(), w.live()...)
 	fail(w)
 	back := time.Now()
 	waiting := w.ledger.committed()
@@ -216,7 +216,7 @@ func cutOff(t *testing.T, cut func(*proxy)) {
 	other := w.startWorker(t, "b")
 	stopLoad := w.load(t, usualLoad)
 	w.flow(t, 200)
-	allowed := w.allow(lonely)
+	allowed := w.allow(time.Now(), lonely)
 	fault := time.Now()
 	cut(between)
 	w.waitForWork(t, other.instance, fault, time.Second)

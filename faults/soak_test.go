@@ -132,7 +132,7 @@ func (s *soak) victim() *worker {
 
 // allow counts what these workers have in flight among the duplicates that there may be.
 func (s *soak) allow(workers ...*worker) {
-	s.allowed = append(s.allowed, s.world.allow(workers...))
+	s.allowed = append(s.allowed, s.world.allow(time.Now(), workers...))
 }
 
 func (s *soak) kill(victims ...*worker) {

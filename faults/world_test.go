@@ -204,15 +204,14 @@ func (w *world) begunBetween(t *testing.T, instance string, from, to time.Time) 
 	return count
 }
 
-// allow is the bound of the duplicates that a fault may lead to: what these workers have in flight, and 0.3 s
-// of their share of the throughput. It is to be asked for when the fault is over.
-func (w *world) allow(workers ...*worker) func() int {
+// allow is the bound of the duplicates that a fault may lead to: what these workers have in flight when it begins,
+// and 0.3 s of their share of the throughput. It is to be asked for when the fault is over.
+func (w *world) allow(fault time.Time, workers ...*worker) func() int {
 	const window = 300 * time.Millisecond
 	ports := map[string]bool{}
 	for _, process := range workers {
 		maps.Copy(ports, process.ports())
 	}
-	fault := time.Now()
 	share := float64(len(workers)) / float64(max(1, len(w.live())))
 	throughput := int(math.Ceil(w.receiver.rate() * share * window.Seconds()))
 	return func() int {
@@ -225,10 +224,11 @@ func (w *world) allow(workers ...*worker) func() int {
 
 // kill ends workers as kill -9 does, all at once, and returns the bound of the duplicates.
 func (w *world) kill(victims ...*worker) (allowed func() int) {
+	fault := time.Now() // looking at what is in flight takes longer than an answer on a busy machine
 	for _, victim := range victims {
 		victim.signal(syscall.SIGSTOP) // so that what is in flight can be looked at
 	}
-	allowed = w.allow(victims...)
+	allowed = w.allow(fault, victims...)
 	for _, victim := range victims {
 		victim.signal(syscall.SIGKILL)
 	}
