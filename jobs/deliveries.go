@@ -202,22 +202,33 @@ func (d *Deliveries) ReleaseTx(ctx context.Context, tx pgx.Tx, userID string, pa
 	return tag.RowsAffected(), nil
 }
 
+// lockJob keeps a worker from fetching a delivery's job before the transaction ends.
+func lockJob(ctx context.Context, tx pgx.Tx, userID string, id uuid.UUID) error {
+	for {
+		var locked int64
+		err := tx.QueryRow(ctx, `
+			select id from river_job where kind = 'webhook_delivery' and args->>'delivery_id' = $1 for update`, id.String()).Scan(&locked)
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		// A replay that committed while the lock was waited for has put another job in the place of that one, which
+		// only a new statement sees.
+		if _, err := getQueued(ctx, tx, userID, id); err != nil {
+			return err
+		}
+	}
+}
+
 // Cancel ends a delivery that waits or runs, and puts that on record as done by client, if record is set.
 // One that has ended already stays as it is. It returns the state before. Its error wraps [ErrNotFound] if
 // there is none.
 func (d *Deliveries) Cancel(ctx context.Context, userID string, id uuid.UUID, client string, record bool) (*DeliveryState, error) {
 	var before *DeliveryState
 	err := pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
-		// The lock keeps a worker from fetching the job between the look and the cancelling.
-		var locked int64
-		err := tx.QueryRow(ctx, `
-			select id from river_job where kind = 'webhook_delivery' and args->>'delivery_id' = $1 for update`, id.String()).Scan(&locked)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return fmt.Errorf("%w: %s", ErrNotFound, id)
-		}
-		if err != nil {
+		if err := lockJob(ctx, tx, userID, id); err != nil {
 			return err
 		}
+		var err error
 		before, err = getQueued(ctx, tx, userID, id)
 		if err != nil || before.Status.Ended() {
 			return err

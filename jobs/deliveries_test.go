@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -124,6 +125,39 @@ func TestDeliveriesCancelAWaitingOne(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, before.Status.Ended())
 	require.Len(t, b.attempts(t, delivery), 1, "twice is once")
+}
+
+// A replay gives a delivery another job. One that commits while its cancelling waits for the job leads to that.
+func TestDeliveriesCancelOneThatIsBeingReplayed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.partner(t, user, "acme", nowhere, "*")
+	delivery := b.enqueue(t, completed("e1"))[0]
+	b.exec(t, `update river_job set state = 'discarded', attempt = 6, finalized_at = now()`)
+	replay, err := b.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = replay.Rollback(context.WithoutCancel(t.Context())) }()
+	_, err = replay.Exec(t.Context(), `select replay_webhook_delivery($1)`, delivery.ID)
+	require.NoError(t, err)
+
+	type answer struct {
+		before *jobs.DeliveryState
+		err    error
+	}
+	cancelled := make(chan answer, 1)
+	deliveries := b.operator(t)
+	go func() {
+		before, err := deliveries.Cancel(t.Context(), user, delivery.ID, "a person", true)
+		cancelled <- answer{before, err}
+	}()
+	require.Eventually(t, func() bool {
+		return b.count(t, `pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`) == 1
+	}, waitFor, look)
+	require.NoError(t, replay.Commit(t.Context()))
+	got := <-cancelled
+	require.NoError(t, got.err)
+	require.Equal(t, jobs.StatusPending, got.before.Status)
+	require.Equal(t, jobs.StatusCancelled, b.get(t, delivery).Status)
 }
 
 func TestDeliveriesPayload(t *testing.T) {
