@@ -670,7 +670,7 @@ begin
         lock table webhook_delivery_log_default in access exclusive mode;
         -- Every row is written twice, open and closed. The room left over keeps the second version on its page,
         -- so that no index changes. Old partitions are never written: they are vacuumed once, for their last rows.
-        execute format('create table %I (like webhook_delivery_log including defaults including constraints) with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05)', name);
+        execute format('create table %I (like webhook_delivery_log including defaults including constraints) with (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.05)', name);
         perform webhook_guard_log_partition(name::regclass);
         execute format('comment on table %I is %L', name, 'The attempts of the week from ' || to_char(week at time zone 'UTC', 'YYYY-MM-DD') || '.');
         execute format('with moved as (delete from webhook_delivery_log_default where started_at >= %L and started_at < %L returning *) insert into %I select * from moved',
@@ -1262,7 +1262,7 @@ CREATE TABLE public.webhook_delivery_log_20261123 (
     CONSTRAINT webhook_delivery_log_outcome_known CHECK ((outcome = ANY (ARRAY['sending'::text, 'delivered'::text, 'failed'::text, 'lost'::text, 'cancelled'::text]))),
     CONSTRAINT webhook_delivery_log_trigger_known CHECK ((trigger = ANY (ARRAY['schedule'::text, 'replay'::text, 'recover'::text, 'manual'::text, 'test'::text])))
 )
-WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05');
+WITH (autovacuum_vacuum_scale_factor='0.05', fillfactor='40');
 
 COMMENT ON TABLE public.webhook_delivery_log_20261123 IS 'The attempts of the week from 2026-11-23.';
 
@@ -1290,7 +1290,7 @@ CREATE TABLE public.webhook_delivery_log_20261130 (
     CONSTRAINT webhook_delivery_log_outcome_known CHECK ((outcome = ANY (ARRAY['sending'::text, 'delivered'::text, 'failed'::text, 'lost'::text, 'cancelled'::text]))),
     CONSTRAINT webhook_delivery_log_trigger_known CHECK ((trigger = ANY (ARRAY['schedule'::text, 'replay'::text, 'recover'::text, 'manual'::text, 'test'::text])))
 )
-WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05');
+WITH (autovacuum_vacuum_scale_factor='0.05', fillfactor='40');
 
 COMMENT ON TABLE public.webhook_delivery_log_20261130 IS 'The attempts of the week from 2026-11-30.';
 
@@ -1318,7 +1318,7 @@ CREATE TABLE public.webhook_delivery_log_20261207 (
     CONSTRAINT webhook_delivery_log_outcome_known CHECK ((outcome = ANY (ARRAY['sending'::text, 'delivered'::text, 'failed'::text, 'lost'::text, 'cancelled'::text]))),
     CONSTRAINT webhook_delivery_log_trigger_known CHECK ((trigger = ANY (ARRAY['schedule'::text, 'replay'::text, 'recover'::text, 'manual'::text, 'test'::text])))
 )
-WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05');
+WITH (autovacuum_vacuum_scale_factor='0.05', fillfactor='40');
 
 COMMENT ON TABLE public.webhook_delivery_log_20261207 IS 'The attempts of the week from 2026-12-07.';
 

@@ -104,6 +104,37 @@ func TestAttemptLogWritesManyAtOnce(t *testing.T) {
 	require.Less(t, transactions, attempts/2, "attempts share commits")
 }
 
+// The end of an attempt stays on the page of its beginning, so that it changes no index.
+func TestAttemptLogClosesAttemptsOnTheirPages(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	const attempts = 500
+	opened, closed := make([]*Attempt, attempts), make([]*Attempt, attempts)
+	headers := map[string]string{"Content-Length": "2", "Content-Type": "text/plain; charset=utf-8", "Date": "Fri, 27 Nov 2026 12:00:00 GMT"}
+	for i := range attempts {
+		opened[i] = newTestAttempt()
+		opened[i].UserID, opened[i].EventID = "user_2f9c1f1e7a", uuid.NewString()
+		opened[i].URL, opened[i].ClientID = new("https://hooks.partner.example/voice/calls"), "worker-1-20261127T120000Z-abcdefgh"
+		closed[i] = delivered(opened[i])
+		closed[i].ResponseHeaders = headers
+	}
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	_, err = tx.Exec(t.Context(), insertAttempts, insertColumns(opened)...)
+	require.NoError(t, err)
+	columns, err := closeColumns(closed)
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), closeAttempts, columns...)
+	require.NoError(t, err)
+	var updated, hot int
+	require.NoError(t, tx.QueryRow(t.Context(), `
+		select sum(pg_stat_get_xact_tuples_updated(inhrelid)), sum(pg_stat_get_xact_tuples_hot_updated(inhrelid))
+		  from pg_inherits where inhparent = 'webhook_delivery_log'::regclass`).Scan(&updated, &hot))
+	require.Equal(t, attempts, updated)
+	require.Equal(t, attempts, hot)
+}
+
 func TestAttemptLogOpenIsCommittedWhenItReturns(t *testing.T) {
 	t.Parallel()
 	pool := testdb.New(t)
