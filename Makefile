@@ -125,6 +125,7 @@ check-generated: ## Fail if something generated is stale.
 .PHONY: bench
 bench: ## Run the benchmarks, and write what they showed to docs/performance.md; half an hour.
 	go run ./bench throughput --report docs/performance.md
+	go run ./bench statements --report docs/performance.md
 	go run ./bench stream --report docs/performance.md
 	go run ./bench enqueue --report docs/performance.md
 	go run ./bench latency --events 500 --only bare --only defaults --report docs/performance.md
@@ -136,6 +137,7 @@ bench: ## Run the benchmarks, and write what they showed to docs/performance.md;
 bench-smoke: ## Run each benchmark once, at a small size.
 	go run ./bench latency --events 50 --rate 200 --duration 1s --rounds 1
 	go run ./bench throughput --deliveries 1000 --rounds 1
+	go run ./bench statements --deliveries 1000
 	go run ./bench stream --events 500 --rounds 1
 	go run ./bench enqueue --duration 20ms --rounds 1
 	go run ./bench sizes --deliveries 200 --bodies 512,65536 --in-flight 0,100 --rounds 1

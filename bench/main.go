@@ -7,6 +7,7 @@
 //	go run ./bench sizes --bodies 512,65536 --workers 1
 //	go run ./bench flat --backlog 1000000
 //	go run ./bench throughput --partners 100 --try "small WORKER_BATCH_SIZE=10"
+//	go run ./bench statements --deliveries 60000
 //	go run ./bench fairness --rate 200 --pending 20000
 //	go run ./bench history --explain plans.txt
 package main
@@ -29,6 +30,7 @@ type commandLine struct {
 	Enqueue    enqueueCommand    `cmd:"" help:"Cost of enqueueing an event, beside a transaction with as many bare River jobs."`
 	Sizes      sizesCommand      `cmd:"" help:"Deliveries a second by size of payload and number of workers; memory and goroutines by deliveries under way."`
 	Flat       flatCommand       `cmd:"" help:"Deliveries a second with a backlog, a history and many retries in the database, beside an empty one."`
+	Statements statementsCommand `cmd:"" help:"The statements that take PostgreSQL's time, and what each costs a delivery."`
 	Fairness   fairnessCommand   `cmd:"" help:"What partners that hang or fail cost healthy ones."`
 	Bare       bareCommand       `cmd:"" hidden:"" help:"Be such a bare worker."`
 	History    historyCommand    `cmd:"" help:"Times of queries, and the cost of enqueueing, on a database with a year's history."`

@@ -21,7 +21,7 @@ type report struct {
 	name   string // of the benchmark; the marks in the file are <!-- name --> and <!-- /name -->
 	tables []*table
 	note   string // what the figures are
-	plot   *plot
+	plot   *plot  // nil: none
 }
 
 // publish prints a report, and writes it to its file if there is one.
@@ -48,9 +48,16 @@ func (f *reportFlags) publish(ctx context.Context, pool *pgxpool.Pool, r *report
 	if err != nil {
 		return err
 	}
-	picture := strings.TrimSuffix(f.Report, ".md") + "-" + r.name + ".svg"
 	var section strings.Builder
-	fmt.Fprintf(&section, "\n```bash\n%s\n```\n\n%s.\n\n![%s](%s)\n\n", commandOf(os.Args[1:]), machine, r.plot.title, filepath.Base(picture))
+	fmt.Fprintf(&section, "\n```bash\n%s\n```\n\n%s.\n\n", commandOf(os.Args[1:]), machine)
+	if r.plot != nil {
+		picture := strings.TrimSuffix(f.Report, ".md") + "-" + r.name + ".svg"
+		drawn, err := r.plot.svg()
+		if err := errors.Join(err, os.WriteFile(picture, drawn, 0o644)); err != nil { //nolint:gosec // for everybody to read
+			return fmt.Errorf("drawing: %w", err)
+		}
+		fmt.Fprintf(&section, "![%s](%s)\n\n", r.plot.title, filepath.Base(picture))
+	}
 	for _, table := range r.tables {
 		section.WriteString(table.markdown() + "\n")
 	}
@@ -58,10 +65,7 @@ func (f *reportFlags) publish(ctx context.Context, pool *pgxpool.Pool, r *report
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Report, err)
 	}
-	drawn, err := r.plot.svg()
-	return errors.Join(err,
-		os.WriteFile(picture, drawn, 0o644),            //nolint:gosec // for everybody to read
-		os.WriteFile(f.Report, []byte(changed), 0o644)) //nolint:gosec // for everybody to read
+	return os.WriteFile(f.Report, []byte(changed), 0o644) //nolint:gosec // for everybody to read
 }
 
 // replaceSection puts text between the marks of a name.

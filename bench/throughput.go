@@ -19,6 +19,8 @@ type throughputCommand struct {
 
 	contestantFlags
 	reportFlags
+
+	started func() error // called when the queue is filled, before the workers start; may be nil
 }
 
 // drained is what one run showed.
@@ -77,6 +79,11 @@ func (c *throughputCommand) drain(ctx context.Context, s *stage, counter *arriva
 		return nil, err
 	}
 
+	if c.started != nil {
+		if err := c.started(); err != nil {
+			return nil, err
+		}
+	}
 	counter.expect(int64(deliveries))
 	before, err := s.cpu()
 	if err != nil {
