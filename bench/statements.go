@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -102,7 +103,7 @@ func (c *statementsCommand) compare(compared *table, name string, all []statemen
 	}
 	each := func(n float64, format string) string { return fmt.Sprintf(format, n/float64(c.Deliveries)) }
 	for _, one := range append(all[:min(c.Most, len(all))], sum) {
-		compared.add(name, shortened(one.Text), fmt.Sprint(one.Calls), each(one.Milliseconds, "%.3f"),
+		compared.add(name, shortened(one.Text), strconv.FormatInt(one.Calls, 10), each(one.Milliseconds, "%.3f"),
 			each(float64(one.Pages), "%.1f"), each(float64(one.Records), "%.1f"), each(float64(one.Bytes), "%.0f"))
 	}
 }
