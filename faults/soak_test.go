@@ -45,6 +45,7 @@ type soak struct {
 	proxies []*proxy
 	allowed []func() int
 	active  [kinds]func() // how the fault of a kind ends
+	begun   [kinds]time.Time
 	ends    [kinds]time.Time
 }
 
@@ -106,6 +107,7 @@ func (s *soak) happen(start time.Time) bool {
 		return false
 	}
 	s.t.Logf("%6.1f s: %s, %.1f s", time.Since(start).Seconds(), next.name, s.lasting.Seconds())
+	s.begun[next.of] = time.Now()
 	s.active[next.of] = next.begin(s)
 	s.ends[next.of] = time.Now().Add(s.lasting)
 	return true
@@ -136,7 +138,21 @@ func (s *soak) allow(workers ...*worker) {
 }
 
 func (s *soak) kill(victims ...*worker) {
-	s.allowed = append(s.allowed, s.world.kill(victims...))
+	since, _ := s.unrecorded()
+	s.allowed = append(s.allowed, s.killSince(since, victims...))
+}
+
+// unrecorded is since when workers keep the answers that they get, which are lost with them, and whether they do: while they
+// can't write, and a little after.
+func (s *soak) unrecorded() (since time.Time, they bool) {
+	const caughtUp = 5 * time.Second
+	since = time.Now()
+	for _, of := range []kind{ofDatabase, ofNetwork} {
+		if begun := s.begun[of]; time.Now().Before(s.ends[of].Add(caughtUp)) && begun.Before(since) {
+			since, they = begun, true
+		}
+	}
+	return since, they
 }
 
 // faults are all that can happen.
@@ -163,7 +179,10 @@ func workerFaults() []random {
 			s.kill(s.live()...)
 			return nil
 		}},
-		{"stop a worker in good order", ofWorkers, to(func(_ *soak, victim *worker) func() {
+		{"stop a worker in good order", ofWorkers, to(func(s *soak, victim *worker) func() {
+			if since, they := s.unrecorded(); they {
+				s.allowed = append(s.allowed, s.world.allow(since, victim))
+			}
 			victim.signal(syscall.SIGTERM)
 			return nil
 		})},

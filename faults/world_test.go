@@ -204,10 +204,11 @@ func (w *world) begunBetween(t *testing.T, instance string, from, to time.Time) 
 	return count
 }
 
-// allow is the bound of the duplicates that a fault may lead to: what these workers have in flight when it begins,
-// and 0.3 s of their share of the throughput. It is to be asked for when the fault is over.
-func (w *world) allow(fault time.Time, workers ...*worker) func() int {
+// allow is the bound of the duplicates that a fault may lead to: what these workers have in flight, or have had since they
+// could record answers last, and 0.3 s of their share of the throughput. It is to be asked for when the fault is over.
+func (w *world) allow(since time.Time, workers ...*worker) func() int {
 	const window = 300 * time.Millisecond
+	fault := time.Now()
 	ports := map[string]bool{}
 	for _, process := range workers {
 		maps.Copy(ports, process.ports())
@@ -217,18 +218,22 @@ func (w *world) allow(fault time.Time, workers ...*worker) func() int {
 	return func() int {
 		return throughput + w.receiver.count(func(a *arrival) bool {
 			// What the system had accepted for the receiver comes a little later. Ports are given out again.
-			return ports[a.port] && a.began.Before(fault.Add(time.Second)) && (a.ended.IsZero() || a.ended.After(fault))
+			return ports[a.port] && a.began.Before(fault.Add(time.Second)) && (a.ended.IsZero() || a.ended.After(since))
 		})
 	}
 }
 
-// kill ends workers as kill -9 does, all at once, and returns the bound of the duplicates.
+// kill ends workers that record their answers as kill -9 does, all at once, and returns the bound of the duplicates.
 func (w *world) kill(victims ...*worker) (allowed func() int) {
-	fault := time.Now() // looking at what is in flight takes longer than an answer on a busy machine
+	return w.killSince(time.Now(), victims...) // looking at what is in flight takes longer than an answer on a busy machine
+}
+
+// killSince kills workers that may have recorded nothing since a time.
+func (w *world) killSince(since time.Time, victims ...*worker) (allowed func() int) {
 	for _, victim := range victims {
 		victim.signal(syscall.SIGSTOP) // so that what is in flight can be looked at
 	}
-	allowed = w.allow(fault, victims...)
+	allowed = w.allow(since, victims...)
 	for _, victim := range victims {
 		victim.signal(syscall.SIGKILL)
 	}
