@@ -117,8 +117,7 @@ func (g *gate) enter(ctx context.Context, partner *partners.Partner, heldTooLong
 			return nil, err
 		}
 		l.probing = true
-		now := time.Now()
-		l.take(now)
+		l.take()
 		g.mu.Unlock()
 		return g.probe(ctx, l)
 	}
@@ -135,12 +134,11 @@ func (g *gate) enter(ctx context.Context, partner *partners.Partner, heldTooLong
 
 // admit takes a place for a delivery, or in the line for one. g.mu is held.
 func (g *gate) admit(l *lane, anyway bool) (*waiter, error) {
-	now := time.Now()
 	if len(l.line) == 0 && !l.full() && !l.user.full() {
-		l.take(now)
+		l.take()
 		return nil, nil //nolint:nilnil // it has its place
 	}
-	if !l.tight().worthWaiting(now) {
+	if !l.tight().worthWaiting(time.Now()) {
 		g.refuse(l)
 		return nil, l.why()
 	}
@@ -192,9 +190,9 @@ func (g *gate) await(ctx context.Context, l *lane, waiting *waiter) (*pass, erro
 }
 
 // take takes a place of the partner's, and one of its user's.
-func (l *lane) take(now time.Time) {
-	l.enter(now)
-	l.user.enter(now)
+func (l *lane) take() {
+	l.enter()
+	l.user.enter()
 }
 
 // tight is the room that a lane waits for.
@@ -241,8 +239,9 @@ func (p *pass) start() {
 		return
 	}
 	p.posting = true
-	p.lane.posting++
-	p.lane.user.posting++
+	now := time.Now()
+	p.lane.post(now)
+	p.lane.user.post(now)
 }
 
 // leave gives the place back, to those who wait.
@@ -284,8 +283,7 @@ func (g *gate) call(l *lane) {
 		refusal = nil
 	}
 	if refusal == nil {
-		now := time.Now()
-		l.take(now)
+		l.take()
 	} else {
 		g.refuse(l)
 	}
