@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -81,6 +82,28 @@ func checkSchema(ctx context.Context, conn *pgx.Conn) error {
 	}
 	return fmt.Errorf("anybody may create objects in schema %s, and could so act as the owner of these tables: run \"%s\"%s, then migrate again",
 		pgx.Identifier{schema}.Sanitize(), statements, as)
+}
+
+// checkEncoding returns an error if a database that is not in use yet holds text in another encoding than UTF-8: there
+// PostgreSQL fails on an escape such as \u00e9 when it reads a call's outcome, in the application's transaction. Of one that is
+// in use it warns: nobody can change it where it is.
+func checkEncoding(ctx context.Context, conn *pgx.Conn, logger *slog.Logger) error {
+	var encoding string
+	var used bool
+	if err := conn.QueryRow(ctx, `select current_setting('server_encoding'), to_regclass($1) is not null`, versionTable).
+		Scan(&encoding, &used); err != nil {
+		return fmt.Errorf("looking at the database's encoding: %w", err)
+	}
+	const advice = "make a database with create database … encoding 'UTF8' template template0"
+	switch {
+	case encoding == "UTF8":
+		return nil
+	case used:
+		logger.WarnContext(ctx, "the database's encoding is not UTF8: events with characters that it lacks, or with escapes of them, fail",
+			slog.String("encoding", encoding), slog.String("advice", advice+", and restore a dump of this one into it"))
+		return nil
+	}
+	return fmt.Errorf("the database's encoding is %s, in which events with characters such as \\u00e9 fail: %s", encoding, advice)
 }
 
 // checkSight returns an error if row security hides everything from the role: it would take what it does not see for
