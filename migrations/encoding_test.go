@@ -15,7 +15,7 @@ import (
 	"github.com/epicvoice/webhook-worker/migrations"
 )
 
-// SQL_ASCII is the encoding of databases whose server was made where no locale is set, as on a minimal Debian.
+// SQL_ASCII is the encoding of databases whose server was made where no locale is set.
 func TestUpRefusesANewDatabaseOfAnotherEncoding(t *testing.T) {
 	t.Parallel()
 
