@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -81,6 +82,21 @@ func checkSchema(ctx context.Context, conn *pgx.Conn) error {
 	}
 	return fmt.Errorf("anybody may create objects in schema %s, and could so act as the owner of these tables: run \"%s\"%s, then migrate again",
 		pgx.Identifier{schema}.Sanitize(), statements, as)
+}
+
+// checkEncoding warns of a database that holds text in another encoding than UTF-8: there PostgreSQL fails on an escape such as
+// \u00e9 when it reads a call's outcome, in the application's transaction.
+func checkEncoding(ctx context.Context, conn *pgx.Conn, logger *slog.Logger) error {
+	var encoding string
+	if err := conn.QueryRow(ctx, `show server_encoding`).Scan(&encoding); err != nil {
+		return fmt.Errorf("looking at the database's encoding: %w", err)
+	}
+	if encoding != "UTF8" {
+		logger.WarnContext(ctx, "the database's encoding is not UTF8: events with characters that it lacks, or with escapes of them, fail",
+			slog.String("encoding", encoding),
+			slog.String("advice", "make a database with create database … encoding 'UTF8' template template0, and restore a dump of this one into it"))
+	}
+	return nil
 }
 
 // checkSight returns an error if row security hides everything from the role: it would take what it does not see for

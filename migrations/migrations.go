@@ -50,12 +50,16 @@ var ErrBehind = errors.New("the database schema is behind this program: run `web
 
 // Up runs every migration that the database lacks, and grants the roles what they need. Any number of processes may call it at
 // once: one migrates, the others wait for it. It refuses, and changes nothing, where anybody may create objects in the schema.
+// It warns of a database whose encoding is not UTF8.
 func Up(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger) error {
 	return locked(ctx, pool, func(conn *pgx.Conn) error {
 		if err := checkOwner(ctx, conn); err != nil {
 			return err
 		}
 		if err := checkSchema(ctx, conn); err != nil {
+			return err
+		}
+		if err := checkEncoding(ctx, conn, logger); err != nil {
 			return err
 		}
 		river, err := newRiverMigrator(pool)

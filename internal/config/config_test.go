@@ -151,6 +151,7 @@ func TestRefusedValues(t *testing.T) {
 		{"DATABASE_URL=mysql://u:leaky@h/db", "DATABASE_URL is not valid: it must be a PostgreSQL connection string"},
 		{"DATABASE_URL=postgres://u:leaky@h:port/db", "DATABASE_URL is not valid"},
 		{"DATABASE_URL=postgres://u:leaky%zz@h/db", "DATABASE_URL is not valid"},
+		{"DATABASE_URL=postgres://u:leaky@h/db?sslmode=verify-full&sslrootcert=/nowhere/leaky.pem", "DATABASE_URL is not valid: a file that it names, such as sslrootcert, can't be read: no such file"},
 		{"WEBHOOK_PROXY_URL=socks5://u:leaky@proxy:1080", "WEBHOOK_PROXY_URL is not valid: it must be http://HOST:PORT"},
 		{"WORKER_POLL_INTERVAL=0", "WORKER_POLL_INTERVAL must be longer than 0"},
 		{"WORKER_POLL_INTERVAL=0.05", "WORKER_POLL_INTERVAL must be at least 100ms, and is 50ms"},

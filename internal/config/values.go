@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	"net"
@@ -122,6 +123,9 @@ type DatabaseURL string
 // UnmarshalText refuses what pgx can't read.
 func (u *DatabaseURL) UnmarshalText(text []byte) error {
 	if _, err := pgxpool.ParseConfig(string(text)); err != nil {
+		if file, ok := errors.AsType[*fs.PathError](err); ok { // its path stays out of it: what stands there may be a slip of a password
+			return errors.New("a file that it names, such as sslrootcert, can't be read: " + file.Err.Error())
+		}
 		return errors.New("it must be a PostgreSQL connection string such as postgres://user:password@localhost:5432/database")
 	}
 	*u = DatabaseURL(text)
