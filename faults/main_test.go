@@ -15,13 +15,11 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-
-	"github.com/epicvoice/webhook-worker/internal/testdb"
 )
 
 // worldsAtOnce is how many scenarios run at a time unless -parallel says otherwise: most of their time is
 // waiting.
-const worldsAtOnce = 4
+const worldsAtOnce = "4"
 
 var (
 	soakFor    = flag.Duration("faults.soak", 20*time.Second, "how long the random faults go on")
@@ -41,8 +39,16 @@ func TestMain(m *testing.M) {
 	if *seed == 0 {
 		*seed = rand.Uint64N(1 << 32)
 	}
-	testdb.AtOnce(worldsAtOnce)
+	if !isSet("test.parallel") {
+		_ = flag.Set("test.parallel", worldsAtOnce)
+	}
 	goleak.VerifyTestMain(suite{m})
+}
+
+func isSet(name string) bool {
+	found := false
+	flag.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
 }
 
 // suite runs the tests between the building of the binary and the printing of the table.

@@ -15,12 +15,9 @@ package testdb
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
-	"strconv"
 	"testing"
 	"time"
 
@@ -45,9 +42,6 @@ const (
 	closeTimeout = 5 * time.Second
 
 	maxPoolConns = 10
-
-	// testsPerCPU is how many tests run at once: they wait more than they work.
-	testsPerCPU = 2
 )
 
 var errInUse = errors.New("connections of the test's pool are still in use")
@@ -55,27 +49,7 @@ var errInUse = errors.New("connections of the test's pool are still in use")
 // Main is what TestMain calls: it runs the tests, stops the server, fails if
 // goroutines are left, and exits.
 func Main(m *testing.M) {
-	AtOnce(testsPerCPU * runtime.GOMAXPROCS(0))
 	goleak.VerifyTestMain(&run{tests: m})
-}
-
-// AtOnce lets so many parallel tests run at once, unless the flag -parallel says
-// otherwise. TestMain calls it before the tests run.
-func AtOnce(tests int) {
-	const parallel = "test.parallel"
-
-	flag.Parse()
-
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == parallel })
-
-	if given {
-		return
-	}
-
-	if err := flag.Set(parallel, strconv.Itoa(tests)); err != nil {
-		panic(err) // the flag is Go's own, and takes any number
-	}
 }
 
 // run stops the server between the tests' end and the search for goroutines.
