@@ -117,7 +117,8 @@ func (g *gate) enter(ctx context.Context, partner *partners.Partner, heldTooLong
 			return nil, err
 		}
 		l.probing = true
-		l.take()
+		now := time.Now()
+		l.take(now)
 		g.mu.Unlock()
 		return g.probe(ctx, l)
 	}
@@ -134,11 +135,12 @@ func (g *gate) enter(ctx context.Context, partner *partners.Partner, heldTooLong
 
 // admit takes a place for a delivery, or in the line for one. g.mu is held.
 func (g *gate) admit(l *lane, anyway bool) (*waiter, error) {
+	now := time.Now()
 	if len(l.line) == 0 && !l.full() && !l.user.full() {
-		l.take()
+		l.take(now)
 		return nil, nil //nolint:nilnil // it has its place
 	}
-	if !l.tight().worthWaiting(time.Now()) {
+	if !l.tight().worthWaiting(now) {
 		g.refuse(l)
 		return nil, l.why()
 	}
@@ -190,9 +192,9 @@ func (g *gate) await(ctx context.Context, l *lane, waiting *waiter) (*pass, erro
 }
 
 // take takes a place of the partner's, and one of its user's.
-func (l *lane) take() {
-	l.enter()
-	l.user.enter()
+func (l *lane) take(now time.Time) {
+	l.enter(now)
+	l.user.enter(now)
 }
 
 // tight is the room that a lane waits for.
@@ -239,9 +241,8 @@ func (p *pass) start() {
 		return
 	}
 	p.posting = true
-	now := time.Now()
-	p.lane.post(now)
-	p.lane.user.post(now)
+	p.lane.posting++
+	p.lane.user.posting++
 }
 
 // leave gives the place back, to those who wait.
@@ -283,7 +284,8 @@ func (g *gate) call(l *lane) {
 		refusal = nil
 	}
 	if refusal == nil {
-		l.take()
+		now := time.Now()
+		l.take(now)
 	} else {
 		g.refuse(l)
 	}

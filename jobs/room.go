@@ -20,7 +20,7 @@ type room struct {
 	inFlight int       // deliveries that have a place
 	posting  int       // those of them whose request is under way, or waits for a rate limit; the others wait for the database
 	waiting  int       // deliveries that wait for a turn
-	busyFrom time.Time // since when requests are under way
+	busyFrom time.Time // since when something is under way
 
 	ends  float64 // requests that ended lately; the longer ago, the less they count
 	endAt time.Time
@@ -34,13 +34,11 @@ func (r *room) full() bool { return r.inFlight >= r.limit }
 // waitsForOthers says whether it is for requests that places are taken, and not for a database that is slow.
 func (r *room) waitsForOthers() bool { return 2*r.posting >= r.limit }
 
-func (r *room) enter() { r.inFlight++ }
-
-func (r *room) post(now time.Time) {
-	if r.posting == 0 {
+func (r *room) enter(now time.Time) {
+	if r.inFlight == 0 {
 		r.busyFrom = now
 	}
-	r.posting++
+	r.inFlight++
 }
 
 func (r *room) leave(now time.Time) {

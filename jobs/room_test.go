@@ -15,13 +15,13 @@ func roomOf(limit, inFlight, waiting int, busy time.Duration, ended ...int) *roo
 	r := &room{limit: limit, waiting: waiting}
 	for _, ago := range ended {
 		at := roomTime.Add(-time.Duration(ago) * time.Millisecond)
-		r.enter()
+		r.enter(at)
 		r.leave(at)
 	}
 	for range inFlight {
-		r.enter()
-		r.post(roomTime.Add(-busy))
+		r.enter(roomTime.Add(-busy))
 	}
+	r.posting = inFlight
 	return r
 }
 
@@ -101,19 +101,6 @@ func TestRoomOfASlowDatabase(t *testing.T) {
 	require.False(t, r.waitsForOthers())
 	require.True(t, r.worthWaiting(roomTime))
 	require.False(t, r.stalls(roomTime))
-}
-
-// A busy machine may need long until the first request leaves: that is no sign either.
-func TestRoomIsBusyFromItsFirstRequest(t *testing.T) {
-	t.Parallel()
-	r := roomOf(2, 0, 0, 0)
-	r.enter()
-	r.enter()
-	require.True(t, r.worthWaiting(roomTime))
-	r.post(roomTime)
-	r.post(roomTime)
-	require.True(t, r.worthWaiting(roomTime.Add(coldPatience-1)))
-	require.False(t, r.worthWaiting(roomTime.Add(coldPatience)))
 }
 
 func TestRoomSpare(t *testing.T) {
