@@ -1589,10 +1589,6 @@ CREATE INDEX river_job_state_and_finalized_at_index ON public.river_job USING bt
 
 CREATE UNIQUE INDEX river_job_unique_idx ON public.river_job USING btree (unique_key) WHERE ((unique_key IS NOT NULL) AND (unique_states IS NOT NULL) AND public.river_job_state_in_bitmask(unique_states, state));
 
-CREATE INDEX river_job_webhook_created_idx ON public.river_job USING btree (created_at, id) WHERE (kind = 'webhook_delivery'::text);
-
-COMMENT ON INDEX public.river_job_webhook_created_idx IS 'Serves lists of all deliveries, the newest first ("deliveries list"), and the count of all of them.';
-
 CREATE UNIQUE INDEX river_job_webhook_delivery_id_idx ON public.river_job USING btree (((args ->> 'delivery_id'::text))) WHERE (kind = 'webhook_delivery'::text);
 
 COMMENT ON INDEX public.river_job_webhook_delivery_id_idx IS 'Keeps one job a delivery, and serves look-ups of a delivery by its id.';
@@ -1629,9 +1625,17 @@ END = ANY (ARRAY['pending'::text, 'failed'::text, 'dead_letter'::text, 'cancelle
 
 COMMENT ON INDEX public.river_job_webhook_status_idx IS 'Serves counts of pending, failed, dead and cancelled deliveries, and lists of each, the newest first ("deliveries list --status", replay).';
 
-CREATE INDEX river_job_webhook_user_idx ON public.river_job USING btree (((args ->> 'user_id'::text)), created_at, id) WHERE (kind = 'webhook_delivery'::text);
+CREATE INDEX river_job_webhook_user_idx ON public.river_job USING btree (((args ->> 'user_id'::text)), created_at, id) WHERE ((kind = 'webhook_delivery'::text) AND (
+CASE
+    WHEN (state = 'running'::public.river_job_state) THEN 'processing'::text
+    WHEN (state = 'completed'::public.river_job_state) THEN 'delivered'::text
+    WHEN (state = 'discarded'::public.river_job_state) THEN 'dead_letter'::text
+    WHEN (state = 'cancelled'::public.river_job_state) THEN 'cancelled'::text
+    WHEN (attempt = 0) THEN 'pending'::text
+    ELSE 'failed'::text
+END = ANY (ARRAY['pending'::text, 'failed'::text, 'dead_letter'::text, 'cancelled'::text])));
 
-COMMENT ON INDEX public.river_job_webhook_user_idx IS 'Serves lists of a user''s deliveries, the newest first ("deliveries list --user").';
+COMMENT ON INDEX public.river_job_webhook_user_idx IS 'Serves lists and counts of a user''s pending, failed, dead and cancelled deliveries, the newest first ("deliveries list --user --status", "stats --user").';
 
 CREATE INDEX river_job_webhook_waiting_idx ON public.river_job USING btree (((args ->> 'partner_id'::text))) WHERE ((kind = 'webhook_delivery'::text) AND (queue = 'webhooks'::text) AND (state = ANY (ARRAY['retryable'::public.river_job_state, 'scheduled'::public.river_job_state])));
 

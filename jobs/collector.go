@@ -166,7 +166,7 @@ const heldQueues = availableQueues + `, held as (
 	)`
 
 // countsStatement counts in indexes alone: by status in river_job_webhook_status_idx, what is due in the index that River
-// fetches by, all in river_job_webhook_created_idx. Of the queues of deliveries River fetches and holds nothing else.
+// fetches by, all in River's index of kinds. Of the queues of deliveries River fetches and holds nothing else.
 const countsStatement = `
 	with ` + heldQueues + `, status as (
 	    select count(*) filter (where q.status = 'pending') as pending, count(*) filter (where q.status = 'failed') as failed,

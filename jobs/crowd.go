@@ -34,8 +34,10 @@ const (
 type crowd struct {
 	pool   *pgxpool.Pool
 	logger *slog.Logger
+	gate   *gate
 
 	until atomic.Int64 // when it is over unless it is said again, in Unix nanoseconds of this host; 0: there is none
+	moves atomic.Bool  // here all that is of it would get its turn
 
 	said     time.Time             // when the database was last told and asked
 	partners []uuid.UUID           // those that crowd, as all workers say
@@ -49,8 +51,11 @@ type overtakeSeen struct {
 	id int64
 }
 
-// there says whether there is a crowd. Where the database can't be asked it is over soon.
-func (c *crowd) there() bool {
+// there says whether there is a crowd that this process can't take.
+func (c *crowd) there() bool { return c.lasts() && !c.moves.Load() }
+
+// lasts says whether there is a crowd, as any worker says. Where the database can't be asked it is over soon.
+func (c *crowd) lasts() bool {
 	until := c.until.Load()
 	return until != 0 && time.Now().UnixNano() < until
 }
@@ -63,6 +68,7 @@ func (c *crowd) turn(ctx context.Context, held, crowding []uuid.UUID) error {
 			return err
 		}
 	}
+	c.moves.Store(c.gate.areSwift(c.partners))
 	if !c.there() {
 		return nil
 	}
@@ -90,7 +96,7 @@ func (c *crowd) share(ctx context.Context, crowding []uuid.UUID) error {
 		c.anew = time.Time{} // who crowds no more may overtake from where he is
 	}
 	c.partners = partners
-	was, until := c.there(), int64(0)
+	was, until := c.lasts(), int64(0)
 	if len(partners) > 0 {
 		until = c.said.Add(crowdLasts).UnixNano()
 	}

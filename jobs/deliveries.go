@@ -85,25 +85,48 @@ const deliveryColumns = `
 	  from webhook_deliveries q
 	  left join partner_webhooks p on p.user_id = q."userId" and p.id::text = q.partner_id`
 
-// List reads a page of deliveries, the newest first. A page after a delivery that has no job any more is an
-// error that wraps [ErrNotFound].
+// List reads a page of deliveries, the newest first. No index has those that are delivered by time: with them, deliveries
+// are found by their events, in the order of these, also where one was recovered later. A page after a delivery that has no
+// job any more is an error that wraps [ErrNotFound].
 func (d *Deliveries) List(ctx context.Context, filter *Filter, page *Page) ([]DeliveryState, error) {
-	where := filter.ofQueue()
+	byEvent := filter.Status == "" || filter.Status == StatusDelivered
+	statement, created, where := deliveryColumns, `q."createdAt"`, filter.ofQueue()
+	if byEvent {
+		statement, created, where = deliveryColumns+`
+	  join webhook_events e on q.id = any (e.delivery_ids::text[])`, `e.created_at`, filter.ofEvents()
+		filter.addJobs(where)
+	}
 	if page.After != uuid.Nil {
 		last, err := getQueued(ctx, d.pool, filter.UserID, page.After)
+		if err == nil && byEvent {
+			last.CreatedAt, err = d.eventTime(ctx, last)
+		}
 		if err != nil {
 			return nil, err
 		}
-		where.add(`(q."createdAt", q.job_id) < ($?, `+where.arg(last.JobID)+`)`, last.CreatedAt)
+		where.add(created+` <= $?`, last.CreatedAt) // which an index serves
+		where.add(`(`+created+`, q.job_id) < ($?, `+where.arg(last.JobID)+`)`, last.CreatedAt)
 	}
-	statement := deliveryColumns + where.where() + `
-		 order by q."createdAt" desc, q.job_id desc
+	statement += where.where() + `
+		 order by ` + created + ` desc, q.job_id desc
 		 limit ` + where.arg(page.Limit)
 	list, err := collect(ctx, d.pool, pgx.RowToStructByPos[DeliveryState], statement, where.args...)
 	if err != nil {
 		return nil, fmt.Errorf("listing deliveries: %w", err)
 	}
 	return list, nil
+}
+
+// eventTime reads when the event of a delivery was enqueued.
+func (d *Deliveries) eventTime(ctx context.Context, state *DeliveryState) (created time.Time, err error) {
+	err = d.pool.QueryRow(ctx, `select created_at from webhook_events where user_id = $1 and event_id = $2`, state.UserID, state.EventID).Scan(&created)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return created, fmt.Errorf("%w: the event of %s was removed", ErrNotFound, state.ID)
+	}
+	if err != nil {
+		return created, fmt.Errorf("reading event %q: %w", state.EventID, err)
+	}
+	return created, nil
 }
 
 // Get reads one delivery; a userID that is not empty must be its user's. One whose job has been removed (see

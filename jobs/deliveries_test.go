@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/epicvoice/webhook-worker/jobs"
@@ -50,6 +51,46 @@ func TestDeliveriesList(t *testing.T) {
 			require.Equal(t, delivery.ID.String(), list[i].ID, name)
 		}
 	}
+}
+
+// A list with delivered ones goes by the events, in which one that was recovered later stands with its event.
+func TestDeliveriesListGoesByEvents(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.partner(t, user, "acme", nowhere, "*")
+	first, second := b.enqueue(t, completed("e1"))[0], b.enqueue(t, completed("e2"))[0]
+	zeta := b.partner(t, user, "zeta", nowhere, "*")
+	deliveries := b.operator(t)
+	require.NoError(t, pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+		result, err := deliveries.RecoverTx(t.Context(), tx, user, "e1", zeta.ID)
+		require.Equal(t, jobs.Recovered, result)
+		return err
+	}))
+	var recovered uuid.UUID
+	require.NoError(t, b.pool.QueryRow(t.Context(), `select delivery_ids[2] from webhook_events where event_id = 'e1'`).Scan(&recovered))
+	want := []string{second.ID.String(), recovered.String(), first.ID.String()}
+
+	for name, filter := range map[string]jobs.Filter{"all": {}, "user": {UserID: user}} {
+		var got []string
+		for page := (jobs.Page{Limit: 1}); ; {
+			list, err := deliveries.List(t.Context(), &filter, &page)
+			require.NoError(t, err, name)
+			if len(list) == 0 {
+				break
+			}
+			got = append(got, list[0].ID)
+			page.After = uuid.MustParse(list[0].ID)
+		}
+		require.Equal(t, want, got, name)
+	}
+
+	b.exec(t, `delete from webhook_events where event_id = 'e2'`)
+	_, err := deliveries.List(t.Context(), &jobs.Filter{}, &jobs.Page{Limit: 1, After: second.ID})
+	require.ErrorIs(t, err, jobs.ErrNotFound)
+	require.ErrorContains(t, err, "the event of "+second.ID.String()+" was removed")
+	list, err := deliveries.List(t.Context(), &jobs.Filter{Status: jobs.StatusPending}, &jobs.Page{Limit: 1})
+	require.NoError(t, err)
+	require.Equal(t, recovered.String(), list[0].ID, "by status they go by their own time")
 }
 
 func TestDeliveriesStatusesOfAllStates(t *testing.T) {

@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -117,24 +118,31 @@ func (d *Deliveries) eraseAttempts(ctx context.Context, userID string) (int64, e
 	return erased, nil
 }
 
-// eraseDeliveries removes the jobs of a user until there is none: those that are being tried when they have
-// ended, because their workers write to the log until then.
+// eraseDeliveries removes the jobs of a user: those that are being tried when they have ended, because their workers
+// write to the log until then. No index leads to all of them, so that the table is read once.
 func (d *Deliveries) eraseDeliveries(ctx context.Context, userID string, waiting func(what string)) (int64, error) {
+	left, err := collect(ctx, d.pool, pgx.RowTo[int64], `
+		select id from river_job where kind = 'webhook_delivery' and args->>'user_id' = $1`, userID)
+	if err != nil {
+		return 0, err
+	}
 	var erased int64
-	err := d.await(ctx, func() { waiting("tries that are under way") }, func() (bool, error) {
-		count, err := deleteBatches(ctx, d.pool, `
-			delete from river_job
-			 where id in (select id from river_job
-			               where kind = 'webhook_delivery' and args->>'user_id' = $1 and state <> 'running'
-			               limit $2 for update)`, userID)
-		erased += count
-		if err != nil {
-			return false, err
+	err = d.await(ctx, func() { waiting("tries that are under way") }, func() (bool, error) {
+		jobs := left
+		left = nil
+		for batch := range slices.Chunk(jobs, retentionBatch) {
+			tag, err := d.pool.Exec(ctx, `delete from river_job where id = any ($1) and state <> 'running'`, batch)
+			erased += tag.RowsAffected()
+			if err != nil {
+				return false, err
+			}
+			running, err := collect(ctx, d.pool, pgx.RowTo[int64], `select id from river_job where id = any ($1)`, batch)
+			if err != nil {
+				return false, err
+			}
+			left = append(left, running...)
 		}
-		var left bool
-		err = d.pool.QueryRow(ctx, `
-			select exists (select from river_job where kind = 'webhook_delivery' and args->>'user_id' = $1)`, userID).Scan(&left)
-		return !left, err
+		return len(left) == 0, nil
 	})
 	return erased, err
 }

@@ -47,12 +47,39 @@ func (c *conditions) where() string {
 	return "\n where " + strings.Join(c.all, "\n   and ")
 }
 
-// ofQueue are the conditions on the view webhook_delivery_queue, named q.
+// ofQueue are the conditions on the view webhook_deliveries, named q.
 func (f *Filter) ofQueue() *conditions {
 	c := &conditions{}
+	f.addEvents(c, `q."userId"`, `q.event_type`, `q."createdAt"`)
+	f.addJobs(c)
+	return c
+}
+
+// ofEvents are the conditions on webhook_events, named e, without those on what became of an event.
+func (f *Filter) ofEvents() *conditions {
+	c := &conditions{}
+	f.addEvents(c, `e.user_id`, `e.event_type`, `e.created_at`)
+	return c
+}
+
+// addEvents adds the conditions on what is true of an event too.
+func (f *Filter) addEvents(c *conditions, userID, eventType, createdAt string) {
 	if f.UserID != "" {
-		c.add(`q."userId" = $?`, f.UserID)
+		c.add(userID+` = $?`, f.UserID)
 	}
+	if f.EventType != "" {
+		c.add(eventType+` = $?`, f.EventType)
+	}
+	if !f.Since.IsZero() {
+		c.add(createdAt+` >= $?`, f.Since)
+	}
+	if !f.Until.IsZero() {
+		c.add(createdAt+` < $?`, f.Until)
+	}
+}
+
+// addJobs adds the others, on the view webhook_deliveries, named q.
+func (f *Filter) addJobs(c *conditions) {
 	if f.PartnerSlug != "" {
 		c.add(`(q."userId", q.partner_id) in (select user_id, id::text from partner_webhooks where partner_slug = $?)`, f.PartnerSlug)
 	}
@@ -63,19 +90,9 @@ func (f *Filter) ofQueue() *conditions {
 		// No index has these by status; by state River's does.
 		c.all = append(c.all, `q.job_id in (select id from river_job where state = 'running')`)
 	}
-	if f.EventType != "" {
-		c.add(`q.event_type = $?`, f.EventType)
-	}
 	if f.ErrorKind != "" {
 		c.add(`q.last_error_kind = $?`, string(f.ErrorKind))
 	}
-	if !f.Since.IsZero() {
-		c.add(`q."createdAt" >= $?`, f.Since)
-	}
-	if !f.Until.IsZero() {
-		c.add(`q."createdAt" < $?`, f.Until)
-	}
-	return c
 }
 
 // Page is a part of a list.

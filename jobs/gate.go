@@ -35,6 +35,7 @@ const refusalCounts = 5 * time.Second
 type gateConfig struct {
 	partnerLimit    int              // requests to one partner under way at once
 	userLimit       int              // and to all partners of one user
+	most            int              // deliveries under way at once, which is how many can wait for a turn
 	circuitFailures int              // in a row, that open a circuit; 0: none opens
 	maxDelay        time.Duration    // the longest that a partner may ask for
 	now             func() time.Time // the database's clock: circuits are shared
@@ -64,6 +65,7 @@ type lane struct {
 	user     *userRoom
 	line     []*waiter
 	refused  time.Time // when a delivery was refused last
+	why      error     // and why
 	probing  bool      // a probe is asked for, or under way
 	probeLet time.Time // when a probe that was held back was let go
 	opening  time.Time // since when this process has seen enough to open the circuit, and the database does not say so
@@ -112,7 +114,7 @@ func (g *gate) enter(ctx context.Context, partner *partners.Partner, heldTooLong
 	l.user.came()
 	if err := g.refusal(l); err != nil && !heldTooLong {
 		if !errors.Is(err, errCircuitOpen) || !g.mayProbe(l) {
-			g.refuse(l)
+			g.refuse(l, err)
 			g.mu.Unlock()
 			return nil, err
 		}
@@ -141,10 +143,10 @@ func (g *gate) admit(l *lane, anyway bool) (*waiter, error) {
 		return nil, nil //nolint:nilnil // it has its place
 	}
 	if !l.tight().worthWaiting(now) {
-		g.refuse(l)
-		return nil, l.why()
+		g.refuse(l, l.busy())
+		return nil, l.busy()
 	}
-	waiting := &waiter{turn: make(chan error, 1), why: l.why(), anyway: anyway}
+	waiting := &waiter{turn: make(chan error, 1), why: l.busy(), anyway: anyway}
 	if len(l.line) == 0 {
 		l.user.lines = append(l.user.lines, l)
 	}
@@ -186,7 +188,7 @@ func (g *gate) await(ctx context.Context, l *lane, waiting *waiter) (*pass, erro
 	}
 	g.dequeue(l, at)
 	if ctx.Err() == nil {
-		g.refuse(l)
+		g.refuse(l, err)
 	}
 	return nil, err
 }
@@ -205,8 +207,8 @@ func (l *lane) tight() *room {
 	return &l.user.room
 }
 
-// why says for what a lane waits.
-func (l *lane) why() error {
+// busy says for what a lane waits.
+func (l *lane) busy() error {
 	if l.full() {
 		return errPartnerBusy
 	}
@@ -287,13 +289,13 @@ func (g *gate) call(l *lane) {
 		now := time.Now()
 		l.take(now)
 	} else {
-		g.refuse(l)
+		g.refuse(l, refusal)
 	}
 	waiting.turn <- refusal
 }
 
-// refuse notes that a delivery was refused. g.mu is held.
-func (g *gate) refuse(l *lane) {
+// refuse notes that a delivery was refused, and why. g.mu is held.
+func (g *gate) refuse(l *lane, why error) {
 	now := time.Now()
 	if now.Sub(l.refused) > refusalCounts {
 		select {
@@ -301,7 +303,13 @@ func (g *gate) refuse(l *lane) {
 		default:
 		}
 	}
-	l.refused = now
+	l.refused, l.why = now, why
+}
+
+// swift says whether a delivery to a partner would not be refused for those that are under way, however many come.
+// g.mu is held.
+func (g *gate) swift(l *lane, now time.Time) bool {
+	return l.tight().pace(now)*patience.Seconds() >= float64(g.most)
 }
 
 // laneOf finds or makes the lane of a partner. g.mu is held.

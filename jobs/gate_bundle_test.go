@@ -24,14 +24,15 @@ type gateBundle struct {
 	fail   error
 }
 
-// inBubble runs a test on a gate whose bounds are 2 for a partner and 3 for a user, and whose circuits open at 4 failures.
+// inBubble runs a test on a gate whose bounds are 2 for a partner, 3 for a user and 10 in all, and whose circuits open at 4
+// failures.
 func inBubble(t *testing.T, change func(*gateConfig), test func(b *gateBundle)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
 		b := &gateBundle{t: t}
 		cfg := gateConfig{
-			partnerLimit: 2, userLimit: 3, circuitFailures: 4, maxDelay: time.Hour, now: time.Now,
+			partnerLimit: 2, userLimit: 3, most: 10, circuitFailures: 4, maxDelay: time.Hour, now: time.Now,
 			urgent: func() { b.urgent++ },
 			claimProbe: func(context.Context, uuid.UUID) (bool, error) {
 				b.asked.Add(1)

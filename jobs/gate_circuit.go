@@ -114,7 +114,7 @@ func (g *gate) probe(ctx context.Context, l *lane) (*pass, error) {
 	l.inFlight--
 	l.user.inFlight--
 	g.callNext(l.user)
-	g.refuse(l)
+	g.refuse(l, errCircuitOpen)
 	if err == nil {
 		err = errCircuitOpen
 	}

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -79,7 +80,7 @@ func (g *gate) heldBack() (all, alone []uuid.UUID) {
 		switch {
 		case g.refusal(l) != nil:
 			all, alone = append(all, id), append(alone, id)
-		case l.stalls(now), l.user.stalls(now), now.Sub(l.refused) < refusalCounts:
+		case l.stalls(now), l.user.stalls(now), g.refusedLately(l, now):
 			all = append(all, id)
 		}
 	}
@@ -91,12 +92,33 @@ func (g *gate) heldBack() (all, alone []uuid.UUID) {
 	return all, alone
 }
 
+// refusedLately says whether a delivery was refused lately, and others would be again. g.mu is held.
+func (g *gate) refusedLately(l *lane, now time.Time) bool {
+	wasBusy := errors.Is(l.why, errPartnerBusy) || errors.Is(l.why, errUserBusy)
+	return now.Sub(l.refused) < refusalCounts && !(wasBusy && g.swift(l, now))
+}
+
+// areSwift says whether this process knows of each of some partners that its deliveries would get their turns, however
+// many come.
+func (g *gate) areSwift(partners []uuid.UUID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	for _, partner := range partners {
+		l := g.lanes[partner]
+		if l == nil || g.refusal(l) != nil || l.user.stalls(now) || !g.swift(l, now) {
+			return false
+		}
+	}
+	return true
+}
+
 // refuse notes that a delivery was not let through for a reason of others.
 func (p *pass) refuse() {
 	p.leave()
 	p.gate.mu.Lock()
 	defer p.gate.mu.Unlock()
-	p.gate.refuse(p.lane)
+	p.gate.refuse(p.lane, errRateLimit)
 }
 
 // let says how many of the deliveries that were held back for a partner may go now, at most as many as wanted, and

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 )
 
@@ -154,5 +155,38 @@ func TestHeldBack(t *testing.T) {
 		time.Sleep(refusalCounts)
 		all, _ = b.heldBack()
 		require.NotContains(t, all, aPartner("dora", 5, 0).ID)
+	})
+}
+
+// One that was refused since nothing of it had ended yet is not held back once it is seen that it is quick.
+func TestHeldBackNoMoreThanItMustBe(t *testing.T) {
+	t.Parallel()
+	acme, beta := aPartner("anna", 1, 0), aPartner("anna", 2, 0)
+	inBubble(t, nil, func(b *gateBundle) {
+		t := b.t
+		first, second := b.in(t, acme), b.in(t, acme)
+		b.refused(t, acme, errPartnerBusy, coldPatience)
+		all, _ := b.heldBack()
+		require.Equal(t, []uuid.UUID{acme.ID}, all)
+		require.False(t, b.areSwift(all))
+
+		first.leave()
+		second.leave()
+		all, _ = b.heldBack()
+		require.Equal(t, all, []uuid.UUID{acme.ID}, "two in half a second are not enough for ten that may come")
+		for range 3 {
+			b.in(t, acme).leave()
+		}
+		all, _ = b.heldBack()
+		require.Empty(t, all)
+		require.True(t, b.areSwift([]uuid.UUID{acme.ID}))
+		require.False(t, b.areSwift([]uuid.UUID{acme.ID, beta.ID}), "nothing is known of the other")
+
+		b.fails(acme, deliveryIDs(4)...)
+		require.False(t, b.areSwift([]uuid.UUID{acme.ID}), "its circuit is open")
+		b.observe(acme, deliveryIDs(1)[0], wellDone())
+		time.Sleep(refusalCounts - coldPatience - time.Second)
+		all, _ = b.heldBack()
+		require.Equal(t, []uuid.UUID{acme.ID}, all, "it is not quick any more, and was refused lately")
 	})
 }

@@ -60,7 +60,9 @@ func (r *replayer) selection() (string, *conditions) {
 // delivered finds deliveries by their events, because their jobs are the first to be removed. One that has
 // neither job nor attempt on record any more counts as delivered: all others are kept for longer.
 func (r *replayer) delivered() (string, *conditions) {
-	where := r.ofEvents()
+	events := r.Filter
+	events.Until = r.until()
+	where := events.ofEvents()
 	where.add(`coalesce(
 			       (select j.state = 'completed' and j.finalized_at <= $?
 			          from river_job j
@@ -78,20 +80,6 @@ func (r *replayer) delivered() (string, *conditions) {
 		select e.created_at, e.user_id, e.event_id, d.partner_id, d.delivery_id
 		  from webhook_events e
 		 cross join lateral unnest(e.partner_ids, e.delivery_ids) as d (partner_id, delivery_id)` + where.where(), where
-}
-
-// ofEvents are the conditions on webhook_events, named e.
-func (r *replayer) ofEvents() *conditions {
-	where := &conditions{}
-	where.add(`e.created_at >= $?`, r.Filter.Since)
-	where.add(`e.created_at < $?`, r.until())
-	if r.Filter.UserID != "" {
-		where.add(`e.user_id = $?`, r.Filter.UserID)
-	}
-	if r.Filter.EventType != "" {
-		where.add(`e.event_type = $?`, r.Filter.EventType)
-	}
-	return where
 }
 
 // until is the end of the selection: what is enqueued from now on is not part of it.

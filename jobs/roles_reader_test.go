@@ -209,16 +209,19 @@ func TestReaderIsShownNothingByTheWay(t *testing.T) {
 	}
 }
 
-// The views and tables of readers are found by an index if they name the user or the delivery.
+// The views and tables of readers are found by an index if they name the user and a status, or the delivery.
 func TestReaderLooksUpByIndex(t *testing.T) {
 	t.Parallel()
 	b := tenants(t, "anna", "ben", "carl")
 	_, reader := newReader(t, b.pool, "anna")
 	conn := connect(t, reader, map[string]string{"enable_seqscan": "off"})
 	for query, index := range map[string]string{
-		`select * from webhook_delivery_queue where id = 'x'`:                                           "river_job_webhook_delivery_id_idx",
-		`select * from webhook_delivery_queue where "userId" = 'anna'`:                                  "river_job_webhook_user_idx",
-		`select * from webhook_delivery_queue where status = 'dead_letter'`:                             "river_job_webhook_status_idx",
+		`select * from webhook_delivery_queue where id = 'x'`:                                                   "river_job_webhook_delivery_id_idx",
+		`select * from webhook_delivery_queue where "userId" = 'anna' and status in ('pending', 'dead_letter')`: "river_job_webhook_user_idx",
+		`select * from webhook_delivery_queue where status = 'dead_letter'`:                                     "river_job_webhook_status_idx",
+		`select q.* from webhook_events e
+		  cross join lateral (select * from webhook_delivery_queue q where q.id = any (e.delivery_ids::text[]) offset 0) q
+		  where e.user_id = 'anna' and e.created_at > now() - interval '1 hour'`: "river_job_webhook_delivery_id_idx",
 		`select * from webhook_events where user_id = 'anna' and event_id = 'e1'`:                       "webhook_events_pkey",
 		`select * from webhook_delivery_log where delivery_id = '00000000-0000-4000-8000-000000000000'`: "delivery_id_started_at_idx",
 		`select partner_name from partner_webhooks where user_id = 'anna'`:                              "partner_webhooks_user_id_partner_slug_key",

@@ -121,12 +121,12 @@ func NewRunner(cfg *RunnerConfig) *Runner {
 		timeout: cfg.Timeout, news: make(chan struct{}, 1),
 	}
 	runner.gate = newGate(gateConfig{
-		partnerLimit: cfg.PartnerInFlight, userLimit: cfg.UserInFlight, circuitFailures: cfg.CircuitFailures,
+		partnerLimit: cfg.PartnerInFlight, userLimit: cfg.UserInFlight, most: cfg.MaxConcurrent, circuitFailures: cfg.CircuitFailures,
 		maxDelay: cfg.Schedule.MaxDelay, now: clock.Now, urgent: health.tell, claimProbe: health.claimProbe,
 	})
 	health.gate = runner.gate
 	runner.health = health
-	runner.crowd = &crowd{pool: cfg.Pool, logger: cfg.Logger}
+	runner.crowd = &crowd{pool: cfg.Pool, logger: cfg.Logger, gate: runner.gate}
 	if cfg.TracerProvider != nil {
 		runner.tracer = cfg.TracerProvider.Tracer(instrumentation)
 	}
