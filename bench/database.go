@@ -87,9 +87,10 @@ func (d *database) enqueueEvents(ctx context.Context, events int, event func(num
 	return nil
 }
 
-// empty removes all events, deliveries and attempts.
+// empty removes all events, deliveries and attempts, and what a crowd among them left behind, which decides on the priority
+// of those that are enqueued next.
 func empty(ctx context.Context, pool *pgxpool.Pool) error {
-	if _, err := pool.Exec(ctx, `truncate river_job, webhook_events, webhook_delivery_log`); err != nil {
+	if _, err := pool.Exec(ctx, `truncate river_job, webhook_events, webhook_delivery_log, webhook_crowd`); err != nil {
 		return fmt.Errorf("emptying the tables: %w", err)
 	}
 	return nil

@@ -29,16 +29,19 @@ const (
 
 // crowd lets the deliveries of other partners overtake while those of partners that are held back crowd the head of the
 // queue. Moving tens of thousands of those away takes seconds, in which nobody else would get anything: so new deliveries
-// of others are enqueued with a higher priority, those that wait are given it, and workers fetch nothing else. What is
-// held back is then moved little by little.
+// of others are enqueued with a higher priority, those that wait are given it, and workers that are stuck in the crowd
+// fetch nothing else. What is held back is then moved little by little.
 type crowd struct {
 	pool   *pgxpool.Pool
 	logger *slog.Logger
 	gate   *gate
 
 	until atomic.Int64 // when it is over unless it is said again, in Unix nanoseconds of this host; 0: there is none
-	moves atomic.Bool  // here all that is of it would get its turn
+	stuck atomic.Bool  // this process is held up by it
+	fresh atomic.Bool  // it may be, for all that is known: this process has begun with it
+	cut   atomic.Bool  // a fetch took less than it could for that
 
+	stuckAt  time.Time             // when it last was
 	said     time.Time             // when the database was last told and asked
 	partners []uuid.UUID           // those that crowd, as all workers say
 	seen     map[int]*overtakeSeen // how far it was looked, by priority
@@ -51,13 +54,60 @@ type overtakeSeen struct {
 	id int64
 }
 
-// there says whether there is a crowd that this process can't take.
-func (c *crowd) there() bool { return c.lasts() && !c.moves.Load() }
+// there says whether there is a crowd that holds this process up.
+func (c *crowd) there() bool { return c.lasts() && c.stuck.Load() }
 
 // lasts says whether there is a crowd, as any worker says. Where the database can't be asked it is over soon.
 func (c *crowd) lasts() bool {
 	until := c.until.Load()
 	return until != 0 && time.Now().UnixNano() < until
+}
+
+// narrows says whether less may be fetched than there are places.
+func (c *crowd) narrows() bool { return c.lasts() && (c.stuck.Load() || c.fresh.Load()) }
+
+// fetchLimit is how many deliveries may be fetched then, of as many as wanted, where as many overtake: nothing else in a
+// crowd that holds this process up. Where that is not known yet, as many others as a user may have under way, which leaves
+// places for those that overtake.
+func (c *crowd) fetchLimit(wanted, overtaking int) int {
+	if c.there() {
+		return min(overtaking, wanted)
+	}
+	underWay := c.gate.most - wanted
+	limit := min(overtaking+max(0, c.gate.userLimit-underWay), wanted)
+	c.cut.Store(limit < wanted)
+	return limit
+}
+
+// foreseeStatement lists the partners that a full head of the queue is of, $1 deliveries; see holdDueStatement.
+const foreseeStatement = `
+	with head as materialized (
+	    select case when kind = 'webhook_delivery' and args->>'partner_id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+	                then (args->>'partner_id')::uuid end as partner
+	      from river_job
+	     where state = 'available' and queue = 'webhooks'
+	     order by priority, scheduled_at, id
+	     limit $1
+	)
+	select partner
+	  from head
+	 where (select count(*) from head) = $1 and partner is not null
+	 group by partner
+	having 4 * count(*) * (select count(distinct partner) from head) >= $1
+	 order by partner`
+
+// foresee is for the start of a process. Whoever has a full head of the queue may turn out to hang, which takes a moment
+// to see: until then others overtake who come.
+func (c *crowd) foresee(ctx context.Context) error {
+	partners, err := collect(ctx, c.pool, pgx.RowTo[uuid.UUID], foreseeStatement, plannedAnew, heldLook)
+	if err != nil {
+		return fmt.Errorf("looking at the head of the queue: %w", err)
+	}
+	if len(partners) == 0 {
+		return nil
+	}
+	c.fresh.Store(true)
+	return c.share(ctx, partners)
 }
 
 // turn is told which partners this process holds back, and which of them crowd the queue.
@@ -68,11 +118,51 @@ func (c *crowd) turn(ctx context.Context, held, crowding []uuid.UUID) error {
 			return err
 		}
 	}
-	c.moves.Store(c.gate.areSwift(c.partners))
+	c.look(ctx, held)
 	if !c.there() {
-		return nil
+		return c.catchUp(ctx)
 	}
 	return c.letOvertake(ctx, held)
+}
+
+// look sees whether the crowd holds this process up: it has held some of it back lately, and does not know that all of
+// it would get its turn now.
+func (c *crowd) look(ctx context.Context, held []uuid.UUID) {
+	if slices.ContainsFunc(held, func(partner uuid.UUID) bool { return slices.Contains(c.partners, partner) }) {
+		c.stuckAt = time.Now()
+	}
+	isNew, was := c.gate.isNew(), c.stuck.Load()
+	stuck := c.lasts() && time.Since(c.stuckAt) < crowdLasts && !c.gate.areSwift(c.partners)
+	c.stuck.Store(stuck)
+	if !isNew {
+		c.fresh.Store(false)
+	}
+	switch {
+	case stuck && !was:
+		c.logger.InfoContext(ctx, "deliveries of partners that are held back crowd the queue: others overtake them", slog.Int("partners", len(c.partners)))
+	case was && !stuck:
+		c.logger.InfoContext(ctx, "the queue is no longer crowded")
+	}
+}
+
+// catchUp has fetched what was left when nothing was known yet.
+func (c *crowd) catchUp(ctx context.Context) error {
+	if c.fresh.Load() || !c.cut.Swap(false) {
+		return nil
+	}
+	if _, err := c.pool.Exec(ctx, `select `+wakeWorkers); err != nil {
+		c.cut.Store(true)
+		return fmt.Errorf("waking the workers: %w", err)
+	}
+	return nil
+}
+
+// pause is how long it is until the next turn.
+func (c *crowd) pause() time.Duration {
+	if c.fresh.Load() {
+		return coldPatience / 2
+	}
+	return heldInterval
 }
 
 // share tells the other workers, and those who enqueue, of a crowd, and asks what others have said.
@@ -96,17 +186,11 @@ func (c *crowd) share(ctx context.Context, crowding []uuid.UUID) error {
 		c.anew = time.Time{} // who crowds no more may overtake from where he is
 	}
 	c.partners = partners
-	was, until := c.lasts(), int64(0)
+	until := int64(0)
 	if len(partners) > 0 {
 		until = c.said.Add(crowdLasts).UnixNano()
 	}
 	c.until.Store(until)
-	switch {
-	case until != 0 && !was:
-		c.logger.InfoContext(ctx, "deliveries of partners that are held back crowd the queue: others overtake them", slog.Int("partners", len(partners)))
-	case until == 0 && was:
-		c.logger.InfoContext(ctx, "the queue is no longer crowded")
-	}
 	return nil
 }
 

@@ -59,8 +59,8 @@ func (h *holder) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(heldInterval):
-		case <-h.gate.refusals:
+		case <-time.After(h.crowd.pause()):
+		case <-h.gate.news:
 		}
 	}
 }
@@ -89,6 +89,7 @@ func (h *holder) turn(ctx context.Context) error {
 
 // holdCrowd holds back what is due for partners to whom it may not go now, and lets others overtake a crowd of it.
 func (h *holder) holdCrowd(ctx context.Context, partners []uuid.UUID) error {
+	h.crowd.look(ctx, partners)
 	crowding, err := h.holdDue(ctx, partners, priorityFirst)
 	if err == nil && h.crowd.there() {
 		var behind []uuid.UUID

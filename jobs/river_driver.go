@@ -47,18 +47,18 @@ const firstStatement = `
 // JobGetAvailable fetches jobs. River's order puts what overtakes first: where as many are fetched as there are of it,
 // nothing else is.
 func (e *executor) JobGetAvailable(ctx context.Context, params *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
-	if params.Queue != Queue || !e.crowd.there() {
+	if params.Queue != Queue || !e.crowd.narrows() {
 		return e.Executor.JobGetAvailable(ctx, params)
 	}
 	var first int
 	if err := e.pool.QueryRow(ctx, firstStatement, Queue, priorityFirst, params.MaxToLock).Scan(&first); err != nil {
 		return nil, fmt.Errorf("looking for deliveries that overtake: %w", err)
 	}
-	if first == 0 {
+	bounded := *params
+	bounded.MaxToLock = e.crowd.fetchLimit(params.MaxToLock, first)
+	if bounded.MaxToLock == 0 {
 		return &riverdriver.JobGetAvailableResult{}, nil
 	}
-	bounded := *params
-	bounded.MaxToLock = first
 	return e.Executor.JobGetAvailable(ctx, &bounded)
 }
 

@@ -241,6 +241,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	defer r.liveness.disconnect(lasting, errStopping)
 	_ = r.health.keep(ctx) // before the first delivery; if it fails, so will the next time, which says so
+	if err := r.crowd.foresee(ctx); err != nil {
+		logger.WarnContext(ctx, "start without a look at the queue", slog.String("error", err.Error()))
+	}
 	first, err := r.open(ctx)
 	if err != nil {
 		return errors.Join(err, r.closeLog(lasting))
