@@ -54,9 +54,8 @@ type gate struct {
 	users  map[string]*userRoom
 	health map[uuid.UUID]*Health // as the database said last; nil for those that do not fail
 	began  time.Time             // when the first request of all began
-	ended  bool                  // one has ended
 
-	news chan struct{} // receives when the holder should look: a partner is refused that was not before
+	refusals chan struct{} // receives when a partner is refused that was not before
 }
 
 // lane is what a process knows of one partner.
@@ -104,7 +103,7 @@ type pass struct {
 }
 
 func newGate(cfg gateConfig) *gate {
-	return &gate{gateConfig: cfg, lanes: map[uuid.UUID]*lane{}, users: map[string]*userRoom{}, news: make(chan struct{}, 1)}
+	return &gate{gateConfig: cfg, lanes: map[uuid.UUID]*lane{}, users: map[string]*userRoom{}, refusals: make(chan struct{}, 1)}
 }
 
 // enter lets a delivery through, at once or when it has waited for its turn for patience at most; else its error
@@ -261,10 +260,6 @@ func (p *pass) leave() {
 	if p.posting {
 		l.posting--
 		l.user.posting--
-		if !g.ended {
-			g.ended = true
-			g.wakeHolder()
-		}
 	}
 	l.leave(now)
 	l.user.leave(now)
@@ -307,24 +302,19 @@ func (g *gate) call(l *lane) {
 func (g *gate) refuse(l *lane, why error) {
 	now := time.Now()
 	if now.Sub(l.refused) > refusalCounts {
-		g.wakeHolder()
+		select {
+		case g.refusals <- struct{}{}:
+		default:
+		}
 	}
 	l.refused, l.why = now, why
 }
 
-// wakeHolder makes the holder look at once.
-func (g *gate) wakeHolder() {
-	select {
-	case g.news <- struct{}{}:
-	default:
-	}
-}
-
-// isNew says whether this process has seen nothing yet of how partners answer.
+// isNew says whether this process has not seen enough yet of how partners answer.
 func (g *gate) isNew() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return !g.ended && (g.began.IsZero() || time.Since(g.began) < coldPatience)
+	return g.began.IsZero() || time.Since(g.began) < coldPatience
 }
 
 // swift says whether a delivery to a partner would not be refused for those that are under way, however many come.

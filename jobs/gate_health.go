@@ -94,8 +94,11 @@ func (g *gate) heldBack() (all, alone []uuid.UUID) {
 
 // refusedLately says whether a delivery was refused lately, and others would be again. g.mu is held.
 func (g *gate) refusedLately(l *lane, now time.Time) bool {
-	wasBusy := errors.Is(l.why, errPartnerBusy) || errors.Is(l.why, errUserBusy)
-	return now.Sub(l.refused) < refusalCounts && !(wasBusy && g.swift(l, now))
+	if now.Sub(l.refused) >= refusalCounts {
+		return false
+	}
+	forRoom := errors.Is(l.why, errPartnerBusy) || errors.Is(l.why, errUserBusy)
+	return !forRoom || !g.swift(l, now)
 }
 
 // areSwift says whether this process knows of each of some partners that its deliveries would get their turns, however

@@ -173,7 +173,7 @@ func TestHeldBackNoMoreThanItMustBe(t *testing.T) {
 		first.leave()
 		second.leave()
 		all, _ = b.heldBack()
-		require.Equal(t, all, []uuid.UUID{acme.ID}, "two in half a second are not enough for ten that may come")
+		require.Equal(t, []uuid.UUID{acme.ID}, all, "two in half a second are not enough for ten that may come")
 		for range 3 {
 			b.in(t, acme).leave()
 		}

@@ -126,12 +126,12 @@ func TestGateRefusesWhatHangs(t *testing.T) {
 					b.in(t, partner)
 				}
 				if test.refused == nil {
-					b.in(t, test.enters)
-					require.Empty(t, b.news)
+					b.in(t, test.enters).leave()
+					require.Empty(t, b.refusals)
 					return
 				}
 				b.refused(t, test.enters, test.refused, coldPatience)
-				require.Len(t, b.news, 1, "the holder is woken")
+				require.Len(t, b.refusals, 1, "the holder is woken")
 				b.refused(t, test.enters, test.refused, 0)
 				all, alone := b.heldBack()
 				require.Contains(t, all, test.enters.ID)

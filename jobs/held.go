@@ -60,7 +60,7 @@ func (h *holder) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-time.After(h.crowd.pause()):
-		case <-h.gate.news:
+		case <-h.gate.refusals:
 		}
 	}
 }

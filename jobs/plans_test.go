@@ -75,6 +75,8 @@ func TestPlansReadNoWholeTable(t *testing.T) {
 		"dead clients":     {freeClients + holdsClientLock("client_id"), []any{[]string{Queue, maintenanceQueue}, []string{"me"}}},
 		"own jobs":         {ownRunning, []any{Queue, []string{"me"}}},
 		"what is late":     {agesStatement, nil},
+		"completing":       {completeStatement, []any{[]int64{7, 8}, []time.Time{time.Now(), time.Now()}, []string{"{}", "{}"}}},
+		"what overtakes":   {firstStatement, []any{Queue, priorityFirst, 500}},
 	} {
 		rows, err := pool.Query(t.Context(), "explain "+statement.sql, statement.args...)
 		require.NoError(t, err, name)

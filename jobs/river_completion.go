@@ -60,7 +60,7 @@ func (e *executor) complete(ctx context.Context, params *riverdriver.JobSetState
 		}
 	}
 	if len(ids) == 0 {
-		return nil, nil //nolint:nilnil // a map that nothing is in
+		return map[int64]bool{}, nil
 	}
 	done, err := collect(ctx, e.pool, pgx.RowTo[int64], completeStatement, ids, ends, metadata)
 	if err != nil {
