@@ -134,7 +134,7 @@ func (c *crowd) look(ctx context.Context, held []uuid.UUID) {
 	isNew, was := c.gate.isNew(), c.stuck.Load()
 	stuck := c.lasts() && time.Since(c.stuckAt) < crowdLasts && !c.gate.areSwift(c.partners)
 	c.stuck.Store(stuck)
-	if !isNew {
+	if !isNew || !c.lasts() {
 		c.fresh.Store(false)
 	}
 	switch {

@@ -100,6 +100,7 @@ type pass struct {
 	probe bool
 
 	posting bool
+	began   time.Time // when the request began
 }
 
 func newGate(cfg gateConfig) *gate {
@@ -221,7 +222,7 @@ func (g *gate) patient(l *lane, waited time.Duration) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	tight := l.tight()
-	return !tight.waitsForOthers() || waited < patience && time.Since(tight.endAt) < patience
+	return !tight.waitsForOthers() || waited < patience && time.Since(tight.ends.at) < patience
 }
 
 // dequeue takes a waiter out of a lane's line. g.mu is held.
@@ -243,9 +244,9 @@ func (p *pass) start() {
 	if p.posting {
 		return
 	}
-	p.posting = true
+	p.posting, p.began = true, time.Now()
 	if p.gate.began.IsZero() {
-		p.gate.began = time.Now()
+		p.gate.began = p.began
 	}
 	p.lane.posting++
 	p.lane.user.posting++
@@ -256,13 +257,14 @@ func (p *pass) leave() {
 	g, l := p.gate, p.lane
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now := time.Now()
+	now, took := time.Now(), patience
 	if p.posting {
+		took = now.Sub(p.began)
 		l.posting--
 		l.user.posting--
 	}
-	l.leave(now)
-	l.user.leave(now)
+	l.leave(now, took)
+	l.user.leave(now, took)
 	if p.probe {
 		l.probing = false
 	}
@@ -319,9 +321,7 @@ func (g *gate) isNew() bool {
 
 // swift says whether a delivery to a partner would not be refused for those that are under way, however many come.
 // g.mu is held.
-func (g *gate) swift(l *lane, now time.Time) bool {
-	return l.tight().pace(now)*patience.Seconds() >= float64(g.most)
-}
+func (g *gate) swift(l *lane, now time.Time) bool { return l.tight().swift(now, g.most) }
 
 // laneOf finds or makes the lane of a partner. g.mu is held.
 func (g *gate) laneOf(userID string, partner uuid.UUID, limit *int) *lane {

@@ -22,8 +22,8 @@ type room struct {
 	waiting  int       // deliveries that wait for a turn
 	busyFrom time.Time // since when something is under way
 
-	ends  float64 // requests that ended lately; the longer ago, the less they count
-	endAt time.Time
+	ends  fading // requests that ended
+	quick fading // those of them that took less than patience
 
 	released int       // deliveries that were let go for this room and have not come yet
 	freshAt  time.Time // when they were let go
@@ -41,19 +41,23 @@ func (r *room) enter(now time.Time) {
 	r.inFlight++
 }
 
-func (r *room) leave(now time.Time) {
+// leave notes that a request has ended that took the time given.
+func (r *room) leave(now time.Time, took time.Duration) {
 	r.inFlight--
-	r.ends = r.faded(now) + 1
-	r.endAt = now
-}
-
-// faded is how many requests ended lately.
-func (r *room) faded(now time.Time) float64 {
-	return r.ends * math.Exp(-now.Sub(r.endAt).Seconds()/paceWindow.Seconds())
+	r.ends.add(now)
+	if took < patience {
+		r.quick.add(now)
+	}
 }
 
 // pace is about how many requests end a second.
-func (r *room) pace(now time.Time) float64 { return r.faded(now) / paceWindow.Seconds() }
+func (r *room) pace(now time.Time) float64 { return r.ends.pace(now) }
+
+// swift says whether as many deliveries get their turn within patience, by requests that are quick: many that were begun
+// together, and time out together, are no pace to go by.
+func (r *room) swift(now time.Time, count int) bool {
+	return r.quick.pace(now)*patience.Seconds() >= float64(count)
+}
 
 // worthWaiting says whether one more may expect its turn within patience, or waits for the database alone. Of a room that has just become busy
 // nothing is known yet.
@@ -84,5 +88,20 @@ func (r *room) came() { r.released = max(0, r.released-1) }
 
 // idle says whether nothing is lost if the room is forgotten.
 func (r *room) idle(now time.Time) bool {
-	return r.inFlight == 0 && r.waiting == 0 && now.Sub(r.endAt) > 10*paceWindow
+	return r.inFlight == 0 && r.waiting == 0 && now.Sub(r.ends.at) > 10*paceWindow
 }
+
+// fading counts what happened lately; the longer ago, the less it counts.
+type fading struct {
+	count float64
+	at    time.Time
+}
+
+func (f *fading) add(now time.Time) { f.count, f.at = f.faded(now)+1, now }
+
+func (f *fading) faded(now time.Time) float64 {
+	return f.count * math.Exp(-now.Sub(f.at).Seconds()/paceWindow.Seconds())
+}
+
+// pace is how many there are a second.
+func (f *fading) pace(now time.Time) float64 { return f.faded(now) / paceWindow.Seconds() }

@@ -16,7 +16,7 @@ func roomOf(limit, inFlight, waiting int, busy time.Duration, ended ...int) *roo
 	for _, ago := range ended {
 		at := roomTime.Add(-time.Duration(ago) * time.Millisecond)
 		r.enter(at)
-		r.leave(at)
+		r.leave(at, 0)
 	}
 	for range inFlight {
 		r.enter(roomTime.Add(-busy))
@@ -145,4 +145,31 @@ func TestRoomIdle(t *testing.T) {
 	require.False(t, roomOf(5, 0, 1, 0).idle(roomTime))
 	require.False(t, roomOf(5, 0, 0, 0, 5000).idle(roomTime), "its pace may be asked for")
 	require.True(t, roomOf(5, 0, 0, 0, 5001).idle(roomTime))
+}
+
+func TestRoomSwift(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		took  time.Duration
+		count int
+		want  bool
+	}{
+		"quick, for those that there may be": {patience - 1, 80, true}, // twenty ended just now: forty a second, in two
+		"quick, for one more":                {patience - 1, 81, false},
+		"slow, all at once":                  {patience, 1, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := &room{limit: 20}
+			for range 20 {
+				r.enter(roomTime.Add(-test.took))
+			}
+			for range 20 {
+				r.leave(roomTime, test.took)
+			}
+			require.InDelta(t, 40, r.pace(roomTime), 0.1)
+			require.Equal(t, test.want, r.swift(roomTime, test.count))
+		})
+	}
 }
