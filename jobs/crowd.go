@@ -39,9 +39,11 @@ type crowd struct {
 	until atomic.Int64 // when it is over unless it is said again, in Unix nanoseconds of this host; 0: there is none
 	stuck atomic.Bool  // this process is held up by it
 	fresh atomic.Bool  // it may be, for all that is known: this process has begun with it
-	cut   atomic.Bool  // a fetch took less than it could for that
+	cut   atomic.Bool  // the last fetch took less than it could
 
-	stuckAt  time.Time             // when it last was
+	foreseen []uuid.UUID           // what this process said of it when it began, as long as it is fresh
+	freshAt  time.Time             // when that was
+	stuckAt  time.Time             // when it was last held up
 	said     time.Time             // when the database was last told and asked
 	partners []uuid.UUID           // those that crowd, as all workers say
 	seen     map[int]*overtakeSeen // how far it was looked, by priority
@@ -70,13 +72,13 @@ func (c *crowd) narrows() bool { return c.lasts() && (c.stuck.Load() || c.fresh.
 // crowd that holds this process up. Where that is not known yet, as many others as a user may have under way, which leaves
 // places for those that overtake.
 func (c *crowd) fetchLimit(wanted, overtaking int) int {
-	if c.there() {
-		return min(overtaking, wanted)
+	limit := overtaking
+	if !c.there() {
+		underWay := c.gate.most - wanted
+		limit += max(0, c.gate.userLimit-underWay)
 	}
-	underWay := c.gate.most - wanted
-	limit := min(overtaking+max(0, c.gate.userLimit-underWay), wanted)
 	c.cut.Store(limit < wanted)
-	return limit
+	return min(limit, wanted)
 }
 
 // foreseeStatement lists the partners that a full head of the queue is of, $1 deliveries; see holdDueStatement.
@@ -99,26 +101,56 @@ const foreseeStatement = `
 // foresee is for the start of a process. Whoever has a full head of the queue may turn out to hang, which takes a moment
 // to see: until then others overtake who come.
 func (c *crowd) foresee(ctx context.Context) error {
-	partners, err := collect(ctx, c.pool, pgx.RowTo[uuid.UUID], foreseeStatement, plannedAnew, heldLook)
+	bounded, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	partners, err := collect(bounded, c.pool, pgx.RowTo[uuid.UUID], foreseeStatement, plannedAnew, heldLook)
 	if err != nil {
 		return fmt.Errorf("looking at the head of the queue: %w", err)
 	}
 	if len(partners) == 0 {
 		return nil
 	}
+	c.foreseen, c.freshAt = partners, time.Now()
 	c.fresh.Store(true)
-	return c.share(ctx, partners)
+	return c.share(bounded, partners)
 }
 
-// turn is told which partners this process holds back, and which of them crowd the queue.
-func (c *crowd) turn(ctx context.Context, held, crowding []uuid.UUID) error {
+// withdrawForeseen takes back what was foreseen and has not come: what was enqueued meanwhile is like any other.
+const withdrawForeseen = `
+	with gone as (delete from webhook_crowd where partner_id = any ($1))
+	update river_job
+	   set priority = $2
+	 where id in (select id from river_job
+	               where state = 'available' and queue = 'webhooks' and priority = $3 and args->>'partner_id' = any ($1::text[])
+	                 for update skip locked)`
+
+// confirm takes that back, unless it has come, as soon as it is known.
+func (c *crowd) confirm(ctx context.Context) error {
+	if len(c.foreseen) == 0 || c.fresh.Load() {
+		return nil
+	}
+	if !c.there() {
+		if _, err := c.pool.Exec(ctx, withdrawForeseen, plannedAnew, c.foreseen, priorityUsual, priorityLast); err != nil {
+			return fmt.Errorf("taking back what was foreseen: %w", err)
+		}
+		c.said = time.Time{} // what others say still holds
+	}
+	c.foreseen = nil
+	return nil
+}
+
+// turn is told whether this process has seen anything yet, which partners it holds back, and which of them crowd the queue.
+func (c *crowd) turn(ctx context.Context, isNew bool, held, crowding []uuid.UUID) error {
 	news := slices.ContainsFunc(crowding, func(partner uuid.UUID) bool { return !slices.Contains(c.partners, partner) })
 	if news || time.Since(c.said) >= crowdInterval {
 		if err := c.share(ctx, crowding); err != nil {
 			return err
 		}
 	}
-	c.look(ctx, held)
+	c.look(ctx, isNew, held)
+	if err := c.confirm(ctx); err != nil {
+		return err
+	}
 	if !c.there() {
 		return c.catchUp(ctx)
 	}
@@ -127,14 +159,14 @@ func (c *crowd) turn(ctx context.Context, held, crowding []uuid.UUID) error {
 
 // look sees whether the crowd holds this process up: it has held some of it back lately, and does not know that all of
 // it would get its turn now.
-func (c *crowd) look(ctx context.Context, held []uuid.UUID) {
+func (c *crowd) look(ctx context.Context, isNew bool, held []uuid.UUID) {
 	if slices.ContainsFunc(held, func(partner uuid.UUID) bool { return slices.Contains(c.partners, partner) }) {
 		c.stuckAt = time.Now()
 	}
-	isNew, was := c.gate.isNew(), c.stuck.Load()
+	was := c.stuck.Load()
 	stuck := c.lasts() && time.Since(c.stuckAt) < crowdLasts && !c.gate.areSwift(c.partners)
 	c.stuck.Store(stuck)
-	if !isNew || !c.lasts() {
+	if !isNew || !c.lasts() || time.Since(c.freshAt) >= crowdLasts {
 		c.fresh.Store(false)
 	}
 	switch {
@@ -145,9 +177,9 @@ func (c *crowd) look(ctx context.Context, held []uuid.UUID) {
 	}
 }
 
-// catchUp has fetched what was left when nothing was known yet.
+// catchUp has fetched what was left when less was fetched than could be: River does not look again by itself.
 func (c *crowd) catchUp(ctx context.Context) error {
-	if c.fresh.Load() || !c.cut.Swap(false) {
+	if c.narrows() || !c.cut.Swap(false) {
 		return nil
 	}
 	if _, err := c.pool.Exec(ctx, `select `+wakeWorkers); err != nil {

@@ -16,6 +16,7 @@ import (
 func (b *gateBundle) crowdOf(partners ...uuid.UUID) *crowd {
 	c := &crowd{gate: b.gate, logger: slog.New(slog.DiscardHandler), partners: partners}
 	c.until.Store(time.Now().Add(crowdLasts).UnixNano())
+	c.freshAt = time.Now()
 	return c
 }
 
@@ -47,7 +48,7 @@ func TestCrowdNarrowsTheFetch(t *testing.T) {
 				c.stuck.Store(test.stuck)
 				require.True(b.t, c.narrows())
 				require.Equal(b.t, test.want, c.fetchLimit(test.wanted, test.overtaking))
-				require.Equal(b.t, !test.stuck && test.want < test.wanted, c.cut.Load())
+				require.Equal(b.t, test.want < test.wanted, c.cut.Load())
 				time.Sleep(crowdLasts)
 				require.False(b.t, c.narrows(), "nobody says it any more")
 			})
@@ -63,31 +64,31 @@ func TestCrowdHoldsUp(t *testing.T) {
 		t := b.t
 		c := b.crowdOf(acme.ID)
 		c.fresh.Store(true)
-		c.look(t.Context(), nil)
+		c.look(t.Context(), b.isNew(), nil)
 		require.True(t, c.fresh.Load(), "no request has begun yet")
 		first := b.in(t, acme)
-		c.look(t.Context(), nil)
+		c.look(t.Context(), b.isNew(), nil)
 		require.True(t, c.fresh.Load(), "it has just begun")
 		time.Sleep(coldPatience)
-		c.look(t.Context(), []uuid.UUID{beta.ID})
+		c.look(t.Context(), b.isNew(), []uuid.UUID{beta.ID})
 		require.False(t, c.fresh.Load())
 		require.False(t, c.there(), "another is held back")
-		c.look(t.Context(), []uuid.UUID{acme.ID})
+		c.look(t.Context(), b.isNew(), []uuid.UUID{acme.ID})
 		require.True(t, c.there())
-		c.look(t.Context(), nil)
+		c.look(t.Context(), b.isNew(), nil)
 		require.True(t, c.there(), "it was a moment ago")
 
 		first.leave()
 		for range 5 {
 			b.in(t, acme).leave()
 		}
-		c.look(t.Context(), []uuid.UUID{acme.ID})
+		c.look(t.Context(), b.isNew(), []uuid.UUID{acme.ID})
 		require.False(t, c.there(), "it is quick")
 		time.Sleep(2 * time.Second)
-		c.look(t.Context(), nil)
+		c.look(t.Context(), b.isNew(), nil)
 		require.True(t, c.there(), "it was held back lately, and is not quick any more")
 		time.Sleep(time.Second)
-		c.look(t.Context(), nil)
+		c.look(t.Context(), b.isNew(), nil)
 		require.False(t, c.there(), "it is over")
 	})
 }
@@ -105,9 +106,9 @@ func TestCrowdIsForeseen(t *testing.T) {
 			  from generate_series(1, $2)`, partner, count)
 		require.NoError(t, err)
 	}
+	c := &crowd{pool: pool, logger: slog.New(slog.DiscardHandler), gate: newGate(gateConfig{})}
 	foreseen := func() []uuid.UUID {
 		t.Helper()
-		c := &crowd{pool: pool, logger: slog.New(slog.DiscardHandler)}
 		require.NoError(t, c.foresee(t.Context()))
 		require.Equal(t, c.fresh.Load(), c.lasts())
 		partners, err := collect(t.Context(), pool, pgx.RowTo[uuid.UUID], `select partner_id from webhook_crowd where until > now() order by partner_id`)
@@ -122,4 +123,21 @@ func TestCrowdIsForeseen(t *testing.T) {
 	require.Empty(t, foreseen(), "it is soon done")
 	fill(beta.String(), heldLook)
 	require.ElementsMatch(t, []uuid.UUID{acme, beta}, foreseen())
+
+	// What has not come when the first requests are under way is taken back, with what was enqueued meanwhile.
+	priorities := func() []int {
+		t.Helper()
+		list, err := collect(t.Context(), pool, pgx.RowTo[int], `select distinct priority::integer from river_job order by 1`)
+		require.NoError(t, err)
+		return list
+	}
+	_, err := pool.Exec(t.Context(), `update river_job set priority = 3 where id in (select id from river_job where args->>'partner_id' = $1 limit 3)`, beta.String())
+	require.NoError(t, err)
+	require.NoError(t, c.turn(t.Context(), true, nil, nil))
+	require.True(t, c.lasts())
+	require.Equal(t, []int{2, 3}, priorities())
+	require.NoError(t, c.turn(t.Context(), false, nil, nil))
+	require.Equal(t, []int{2}, priorities())
+	require.NoError(t, c.turn(t.Context(), false, nil, nil))
+	require.False(t, c.lasts())
 }

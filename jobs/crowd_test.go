@@ -71,7 +71,7 @@ func TestOthersOvertakeACrowd(t *testing.T) {
 	require.Empty(t, dead.received())
 }
 
-// A worker that is told of a crowd by others, and to whom its partner answers, delivers that too, after those that overtake.
+// A worker that is told of a crowd by others, and to whom its partner answers, delivers that too.
 func TestCrowdOfOthers(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

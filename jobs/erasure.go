@@ -118,31 +118,44 @@ func (d *Deliveries) eraseAttempts(ctx context.Context, userID string) (int64, e
 	return erased, nil
 }
 
-// eraseDeliveries removes the jobs of a user: those that are being tried when they have ended, because their workers
-// write to the log until then. No index leads to all of them, so that the table is read once.
+// eraseDeliveries removes the jobs of a user until there is none: those that are being tried when they have ended, because
+// their workers write to the log until then. No index leads to all of them: the table is read, and once more at the end,
+// since one whose worker died goes on under another id.
 func (d *Deliveries) eraseDeliveries(ctx context.Context, userID string, waiting func(what string)) (int64, error) {
-	left, err := collect(ctx, d.pool, pgx.RowTo[int64], `
-		select id from river_job where kind = 'webhook_delivery' and args->>'user_id' = $1`, userID)
-	if err != nil {
-		return 0, err
-	}
 	var erased int64
-	err = d.await(ctx, func() { waiting("tries that are under way") }, func() (bool, error) {
-		jobs := left
-		left = nil
-		for batch := range slices.Chunk(jobs, retentionBatch) {
-			tag, err := d.pool.Exec(ctx, `delete from river_job where id = any ($1) and state <> 'running'`, batch)
-			erased += tag.RowsAffected()
-			if err != nil {
+	var left []int64
+	err := d.await(ctx, func() { waiting("tries that are under way") }, func() (bool, error) {
+		for {
+			var count int64
+			var err error
+			left, count, err = d.eraseJobs(ctx, left)
+			erased += count
+			if err != nil || len(left) > 0 {
 				return false, err
 			}
-			running, err := collect(ctx, d.pool, pgx.RowTo[int64], `select id from river_job where id = any ($1)`, batch)
-			if err != nil {
-				return false, err
+			left, err = collect(ctx, d.pool, pgx.RowTo[int64], `
+				select id from river_job where kind = 'webhook_delivery' and args->>'user_id' = $1`, userID)
+			if err != nil || len(left) == 0 {
+				return err == nil, err
 			}
-			left = append(left, running...)
 		}
-		return len(left) == 0, nil
 	})
 	return erased, err
+}
+
+// eraseJobs removes jobs but for those that run, and returns which are left and how many it removed.
+func (d *Deliveries) eraseJobs(ctx context.Context, jobs []int64) (left []int64, erased int64, err error) {
+	for batch := range slices.Chunk(jobs, retentionBatch) {
+		tag, err := d.pool.Exec(ctx, `delete from river_job where id = any ($1) and state <> 'running'`, batch)
+		erased += tag.RowsAffected()
+		if err != nil {
+			return jobs, erased, err
+		}
+		running, err := collect(ctx, d.pool, pgx.RowTo[int64], `select id from river_job where id = any ($1)`, batch)
+		if err != nil {
+			return jobs, erased, err
+		}
+		left = append(left, running...)
+	}
+	return left, erased, nil
 }

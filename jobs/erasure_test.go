@@ -72,3 +72,22 @@ func TestEraseUser(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, &jobs.Erasure{}, again)
 }
+
+// A job whose worker died is given back under another id, also while its erasure waits for it.
+func TestEraseUserWhoseJobIsGivenBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.partner(t, user, "acme", nowhere, "*")
+	b.enqueue(t, completed("e1"))
+	b.exec(t, `update river_job set state = 'running', attempt = 1, attempted_at = now(), attempted_by = array['dead']`)
+	erasure, err := b.operator(t).EraseUser(t.Context(), user, func(what string) {
+		require.Equal(t, "tries that are under way", what)
+		b.exec(t, `
+			with gone as (delete from river_job returning *)
+			insert into river_job (kind, queue, max_attempts, args, state)
+			select kind, queue, max_attempts, args, 'available' from gone`)
+	})
+	require.NoError(t, err)
+	require.Equal(t, int64(1), erasure.Deliveries)
+	require.Zero(t, b.count(t, "river_job where kind = 'webhook_delivery'"))
+}

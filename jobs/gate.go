@@ -319,9 +319,15 @@ func (g *gate) isNew() bool {
 	return g.began.IsZero() || time.Since(g.began) < coldPatience
 }
 
-// swift says whether a delivery to a partner would not be refused for those that are under way, however many come.
-// g.mu is held.
-func (g *gate) swift(l *lane, now time.Time) bool { return l.tight().swift(now, g.most) }
+// swift says whether a delivery to a partner would not be refused for those that are under way, however many come: by the
+// room that they would wait for, which is the user's as long as it is far from being the partner's. g.mu is held.
+func (g *gate) swift(l *lane, now time.Time) bool {
+	bound := &l.user.room
+	if 2*l.inFlight >= l.limit || errors.Is(l.why, errPartnerBusy) && now.Sub(l.refused) < refusalCounts {
+		bound = &l.room
+	}
+	return bound.swift(now, g.most)
+}
 
 // laneOf finds or makes the lane of a partner. g.mu is held.
 func (g *gate) laneOf(userID string, partner uuid.UUID, limit *int) *lane {

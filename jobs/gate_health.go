@@ -109,7 +109,7 @@ func (g *gate) areSwift(partners []uuid.UUID) bool {
 	now := time.Now()
 	for _, partner := range partners {
 		l := g.lanes[partner]
-		if l == nil || g.refusal(l) != nil || l.user.stalls(now) || !g.swift(l, now) {
+		if l == nil || g.refusal(l) != nil || l.user.stalls(now) || g.refusedLately(l, now) || !g.swift(l, now) {
 			return false
 		}
 	}

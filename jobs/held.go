@@ -67,9 +67,10 @@ func (h *holder) run(ctx context.Context) {
 
 // turn does each thing once. What fails does not keep the others from being done.
 func (h *holder) turn(ctx context.Context) error {
+	isNew := h.gate.isNew() // before the others: what it has seen by then they tell
 	all, alone := h.gate.heldBack()
 	steps := []func(context.Context) error{
-		func(ctx context.Context) error { return h.holdCrowd(ctx, all) },
+		func(ctx context.Context) error { return h.holdCrowd(ctx, isNew, all) },
 	}
 	if now := time.Now(); now.Sub(h.listed) >= heldListInterval {
 		h.listed = now
@@ -88,8 +89,8 @@ func (h *holder) turn(ctx context.Context) error {
 }
 
 // holdCrowd holds back what is due for partners to whom it may not go now, and lets others overtake a crowd of it.
-func (h *holder) holdCrowd(ctx context.Context, partners []uuid.UUID) error {
-	h.crowd.look(ctx, partners)
+func (h *holder) holdCrowd(ctx context.Context, isNew bool, partners []uuid.UUID) error {
+	h.crowd.look(ctx, isNew, partners)
 	crowding, err := h.holdDue(ctx, partners, priorityFirst)
 	if err == nil && h.crowd.there() {
 		var behind []uuid.UUID
@@ -100,7 +101,7 @@ func (h *holder) holdCrowd(ctx context.Context, partners []uuid.UUID) error {
 			}
 		}
 	}
-	return errors.Join(err, h.crowd.turn(ctx, partners, crowding))
+	return errors.Join(err, h.crowd.turn(ctx, isNew, partners, crowding))
 }
 
 // holdDueStatement moves up to $3 of those of the next $2 deliveries in line that are for certain partners, from

@@ -1,6 +1,6 @@
 ---- tern: disable-tx ----
 
--- Each version of a job's row has an entry in every index that has no condition, and a delivery that succeeds has three
+-- Each version of a job's row has an entry in every index that has no condition on its state, and a delivery that succeeds has three
 -- versions. Lists find what is delivered by its event instead: what remains has an entry for what waits, failed or ended
 -- otherwise. Each statement may be repeated.
 drop index concurrently if exists river_job_webhook_created_idx;

@@ -30,6 +30,9 @@ func TestDeliveriesListInPages(t *testing.T) {
 		   set created_at = date_trunc('second', now()) - interval '1 hour' + (array_position($1::text[], args->>'delivery_id') / 7) * interval '1 minute'
 		 where args->>'user_id' = 'u'`, ids)
 	require.NoError(t, err)
+	_, err = pool.Exec(t.Context(), `
+		update webhook_events e set created_at = j.created_at from river_job j where j.args->>'delivery_id' = any (e.delivery_ids::text[])`)
+	require.NoError(t, err)
 	slices.Reverse(ids) // the newest first
 
 	list := func(args ...string) (page []string) {
