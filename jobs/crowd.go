@@ -41,7 +41,7 @@ type crowd struct {
 	fresh atomic.Bool  // it may be, for all that is known: this process has begun with it
 	cut   atomic.Bool  // the last fetch took less than it could
 
-	foreseen []uuid.UUID           // what this process said of it when it began, as long as it is fresh
+	foreseen []uuid.UUID           // what this process said of it when it began, as long as that lasts
 	freshAt  time.Time             // when that was
 	stuckAt  time.Time             // when it was last held up
 	said     time.Time             // when the database was last told and asked
@@ -115,25 +115,23 @@ func (c *crowd) foresee(ctx context.Context) error {
 	return c.share(bounded, partners)
 }
 
-// withdrawForeseen takes back what was foreseen and has not come: what was enqueued meanwhile is like any other.
-const withdrawForeseen = `
-	with gone as (delete from webhook_crowd where partner_id = any ($1))
+// unforeseeStatement makes what was enqueued meanwhile like any other.
+const unforeseeStatement = `
 	update river_job
 	   set priority = $2
 	 where id in (select id from river_job
 	               where state = 'available' and queue = 'webhooks' and priority = $3 and args->>'partner_id' = any ($1::text[])
 	                 for update skip locked)`
 
-// confirm takes that back, unless it has come, as soon as it is known.
-func (c *crowd) confirm(ctx context.Context) error {
-	if len(c.foreseen) == 0 || c.fresh.Load() {
+// unforesee does that when what was foreseen is over, unless it has come.
+func (c *crowd) unforesee(ctx context.Context) error {
+	if len(c.foreseen) == 0 || time.Since(c.freshAt) < crowdLasts {
 		return nil
 	}
 	if !c.there() {
-		if _, err := c.pool.Exec(ctx, withdrawForeseen, plannedAnew, c.foreseen, priorityUsual, priorityLast); err != nil {
+		if _, err := c.pool.Exec(ctx, unforeseeStatement, plannedAnew, c.foreseen, priorityUsual, priorityLast); err != nil {
 			return fmt.Errorf("taking back what was foreseen: %w", err)
 		}
-		c.said = time.Time{} // what others say still holds
 	}
 	c.foreseen = nil
 	return nil
@@ -148,7 +146,7 @@ func (c *crowd) turn(ctx context.Context, isNew bool, held, crowding []uuid.UUID
 		}
 	}
 	c.look(ctx, isNew, held)
-	if err := c.confirm(ctx); err != nil {
+	if err := c.unforesee(ctx); err != nil {
 		return err
 	}
 	if !c.there() {

@@ -312,11 +312,20 @@ func (g *gate) refuse(l *lane, why error) {
 	l.refused, l.why = now, why
 }
 
-// isNew says whether this process has not seen enough yet of how partners answer.
+// isNew says whether this process has not seen enough yet of how partners answer: its requests have just begun, or are on
+// their way to be, as many as there may be.
 func (g *gate) isNew() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.began.IsZero() || time.Since(g.began) < coldPatience
+	if g.began.IsZero() || time.Since(g.began) < coldPatience {
+		return true
+	}
+	for _, l := range g.lanes {
+		if l.full() && !l.waitsForOthers() || l.user.full() && !l.user.waitsForOthers() {
+			return true
+		}
+	}
+	return false
 }
 
 // swift says whether a delivery to a partner would not be refused for those that are under way, however many come: by the

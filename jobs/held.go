@@ -67,7 +67,7 @@ func (h *holder) run(ctx context.Context) {
 
 // turn does each thing once. What fails does not keep the others from being done.
 func (h *holder) turn(ctx context.Context) error {
-	isNew := h.gate.isNew() // before the others: what it has seen by then they tell
+	isNew := h.crowd.fresh.Load() && h.gate.isNew() // before the others: what it has seen by then they tell
 	all, alone := h.gate.heldBack()
 	steps := []func(context.Context) error{
 		func(ctx context.Context) error { return h.holdCrowd(ctx, isNew, all) },
