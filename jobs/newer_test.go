@@ -152,7 +152,7 @@ func TestEnqueueOnAnOlderSchema(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.partner(t, user, "acme", nowhere, "*")
-	require.NoError(t, migrations.Down(t.Context(), b.pool, 2, slog.New(slog.DiscardHandler)))
+	require.NoError(t, migrations.Down(t.Context(), b.pool, 3, slog.New(slog.DiscardHandler)))
 	_, err := b.tryEnqueue(t.Context(), completed("e1"))
 	require.ErrorContains(t, err, "run `webhook-worker migrate up` of that version first")
 	require.ErrorContains(t, err, "have their schema in search_path")

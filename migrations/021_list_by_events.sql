@@ -1,8 +1,9 @@
 ---- tern: disable-tx ----
 
--- Each version of a job's row has an entry in every index that has no condition on its state, and a delivery that succeeds has three
--- versions. Lists find what is delivered by its event instead: what remains has an entry for what waits, failed or ended
--- otherwise. Each statement may be repeated.
+-- Each version of a job's row has an entry in every index that has no condition on its state, and a delivery that succeeds
+-- has three versions. Lists find what is delivered by its event instead: what remains has an entry for what waits, failed or
+-- ended otherwise. Each statement may be repeated, also where a transaction that is open for long has kept one from its end.
+set lock_timeout = '5s';
 drop index concurrently if exists river_job_webhook_created_idx;
 
 drop index concurrently if exists river_job_webhook_user_idx;
@@ -22,6 +23,7 @@ comment on index river_job_webhook_user_idx is
 
 ---- tern: disable-tx ----
 
+set lock_timeout = '5s';
 drop index concurrently if exists river_job_webhook_user_idx;
 create index concurrently river_job_webhook_user_idx on river_job ((args->>'user_id'), created_at, id)
  where kind = 'webhook_delivery';

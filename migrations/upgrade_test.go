@@ -200,7 +200,7 @@ func requireValidIndexes(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
 
 	require.Empty(t, names(t, pool, `select indexrelid::regclass::text from pg_index where not indisvalid or not indisready`))
-	require.Len(t, deliveryIndexes(t, pool), 6)
+	require.Len(t, deliveryIndexes(t, pool), 5)
 }
 
 // deliveryIndexes are the definitions of the indexes on deliveries.
