@@ -180,9 +180,9 @@ func (c *crowd) catchUp(ctx context.Context) error {
 	if c.narrows() || !c.cut.Swap(false) {
 		return nil
 	}
-	if _, err := c.pool.Exec(ctx, `select `+wakeWorkers); err != nil {
+	if err := wake(ctx, c.pool); err != nil {
 		c.cut.Store(true)
-		return fmt.Errorf("waking the workers: %w", err)
+		return err
 	}
 	return nil
 }
@@ -264,8 +264,8 @@ func (c *crowd) letOvertake(ctx context.Context, held []uuid.UUID) error {
 			if raised == 0 {
 				continue
 			}
-			if _, err := c.pool.Exec(ctx, `select `+wakeWorkers); err != nil {
-				return fmt.Errorf("waking the workers: %w", err)
+			if err := wake(ctx, c.pool); err != nil {
+				return err
 			}
 		}
 	}

@@ -219,8 +219,8 @@ func (d *Deliveries) ReleaseTx(ctx context.Context, tx pgx.Tx, userID string, pa
 	if err != nil {
 		return 0, fmt.Errorf("releasing deliveries: %w", err)
 	}
-	if _, err := tx.Exec(ctx, `select `+wakeWorkers); err != nil {
-		return 0, fmt.Errorf("waking the workers: %w", err)
+	if err := wake(ctx, tx); err != nil {
+		return 0, err
 	}
 	return tag.RowsAffected(), nil
 }

@@ -13,6 +13,14 @@ import (
 // River's own, to the letter: PostgreSQL sends what is said twice in a transaction once.
 const wakeWorkers = `(select pg_notify(river_schema || '.river_insert', '{"queue": "` + Queue + `"}')::text from webhook_settings)`
 
+// wake notifies the workers.
+func wake(ctx context.Context, db execer) error {
+	if _, err := db.Exec(ctx, `select `+wakeWorkers); err != nil {
+		return fmt.Errorf("waking the workers: %w", err)
+	}
+	return nil
+}
+
 // A worker looks for deliveries that have come due at least every dueInterval, and at most every dueLeast.
 const (
 	dueInterval = time.Second

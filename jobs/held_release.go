@@ -38,10 +38,7 @@ func (h *holder) letGo(ctx context.Context) error {
 	if !some {
 		return nil
 	}
-	if _, err := h.pool.Exec(ctx, `select `+wakeWorkers); err != nil {
-		return fmt.Errorf("waking the workers: %w", err)
-	}
-	return nil
+	return wake(ctx, h.pool)
 }
 
 // letGoOf lets go deliveries of one partner, and returns how many; -1: it has none left that are due.
