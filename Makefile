@@ -135,7 +135,7 @@ bench: ## Run the benchmarks, and write what they showed to docs/performance.md;
 
 .PHONY: bench-smoke
 bench-smoke: ## Run each benchmark once, at a small size.
-	go run ./bench latency --events 50 --rate 200 --duration 1s --rounds 1
+	go run ./bench latency --events 50 --rate 200 --duration 1s --skip 0s --rounds 1
 	go run ./bench throughput --deliveries 1000 --rounds 1
 	go run ./bench statements --deliveries 1000
 	go run ./bench stream --events 500 --rounds 1

@@ -16,7 +16,7 @@ type contestantFlags struct {
 // contestant is what takes part in the rounds.
 type contestant struct {
 	name  string
-	bare  bool // else the product
+	bare  *database // what a bare worker works on; nil: this is the product
 	start func(instance string) (*process, error)
 }
 
@@ -31,13 +31,14 @@ func (c *contestantFlags) narrow(names ...string) {
 	}
 }
 
-// contestants are bare workers, the product with a setting or two, and those that flags add.
+// contestants are bare workers, on River's tables as River makes them and as the product has them, the product with a setting
+// or two, and those that flags add.
 func (c *contestantFlags) contestants(s *stage) []contestant {
-	concurrent := fmt.Sprint("--concurrent=", c.Concurrent)
-	all := []contestant{
-		{name: "bare", bare: true, start: func(string) (*process, error) { return s.startBare(s.bareURL, concurrent) }},
-		{name: "bare+log", bare: true, start: func(string) (*process, error) { return s.startBare(s.bareURL, concurrent, "--log") }},
+	bare := func(name string, on *database, flags ...string) contestant {
+		flags = append(flags, fmt.Sprint("--concurrent=", c.Concurrent))
+		return contestant{name: name, bare: on, start: func(string) (*process, error) { return s.startBare(on.dsn, flags...) }}
 	}
+	all := []contestant{bare("bare", s.bare), bare("bare+log", s.bare, "--log"), bare("lean+log", s.lean, "--log")}
 	for _, try := range append([]string{fmt.Sprint("tuned MAX_CONCURRENT_DELIVERIES=", c.Concurrent), "defaults"}, c.Try...) {
 		words := strings.Fields(try)
 		all = append(all, contestant{name: words[0], start: func(instance string) (*process, error) {

@@ -10,6 +10,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
 
 	"github.com/epicvoice/webhook-worker/internal/devpg"
 	"github.com/epicvoice/webhook-worker/jobs"
@@ -17,7 +19,7 @@ import (
 	"github.com/epicvoice/webhook-worker/partners"
 )
 
-// database is one that the product works on.
+// database is one that the product works on, or a bare worker.
 type database struct {
 	pool  *pgxpool.Pool
 	store *partners.Store
@@ -36,6 +38,29 @@ func (s *stage) newDatabase(ctx context.Context, name string) (*database, error)
 		store: partners.NewStore(&partners.StoreConfig{Pool: pool, Keyring: s.keyring, Guard: guard}),
 		dsn:   s.postgres.URL(name),
 	}, nil
+}
+
+// newBareDatabase creates a database for a bare worker. River's tables are as River makes them, in a schema that is looked
+// into first; of the product's it needs the log.
+func (s *stage) newBareDatabase(ctx context.Context, name string) (*database, error) {
+	made, err := s.newDatabase(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, statement := range []string{`create schema bare`, `alter database ` + pgx.Identifier{name}.Sanitize() + ` set search_path = bare, public`} {
+		if _, err := made.pool.Exec(ctx, statement); err != nil {
+			return nil, fmt.Errorf("making a schema for a bare worker: %w", err)
+		}
+	}
+	made.pool.Reset() // connections from now on have the search path
+	migrator, err := rivermigrate.New(riverpgxv5.New(made.pool), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, fmt.Errorf("making River's migrator: %w", err)
+	}
+	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+		return nil, fmt.Errorf("migrating River's tables: %w", err)
+	}
+	return made, nil
 }
 
 // addPartners adds partners of users in turn, which get the events of a type.

@@ -92,7 +92,7 @@ func (c *enqueueCommand) Run(ctx context.Context) (err error) {
 
 // ways are those of the product, after the floor: a transaction with as many bare River jobs.
 func (c *enqueueCommand) ways(s *stage) ([]transactionWay, error) {
-	client, err := river.NewClient(riverpgxv5.New(s.bare), &river.Config{})
+	client, err := river.NewClient(riverpgxv5.New(s.bare.pool), &river.Config{})
 	if err != nil {
 		return nil, fmt.Errorf("making a River client: %w", err)
 	}
@@ -112,10 +112,10 @@ func (c *enqueueCommand) ways(s *stage) ([]transactionWay, error) {
 		}
 	}
 	return []transactionWay{
-		{"River, ids", s.bare, true, bare(func() river.JobArgs {
+		{"River, ids", s.bare.pool, true, bare(func() river.JobArgs {
 			return floorArgs{1, uuid.New(), benchUser(1), uuid.New(), uuid.NewString(), "call.completed"}
 		})},
-		{"River, with payload", s.bare, true, bare(func() river.JobArgs {
+		{"River, with payload", s.bare.pool, true, bare(func() river.JobArgs {
 			return bareArgs{ID: uuid.NewString(), URL: s.url, Body: body}
 		})},
 		{"EnqueueTx", s.pool, false, func(ctx context.Context, tx pgx.Tx, partners int) error {

@@ -81,7 +81,11 @@ func nothing(context.Context, *pgxpool.Pool) error { return nil }
 
 // room makes a database, without what it holds.
 func (c *flatCommand) room(ctx context.Context, s *stage, name string, bare bool) (*flatRoom, error) {
-	made, err := s.newDatabase(ctx, name)
+	create := s.newDatabase
+	if bare {
+		create = s.newBareDatabase
+	}
+	made, err := create(ctx, name)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ type latencyCommand struct {
 	Rate     int           `default:"3000" help:"Deliveries a second under load."`
 	Partners int           `default:"10" help:"Partners that each event goes to under load."`
 	Duration time.Duration `default:"10s" help:"How long there is load; 0: none."`
+	Skip     time.Duration `default:"2s" help:"How much of the load's start is not counted: connections are opened, statements are prepared."`
 	Clients  int           `default:"16" help:"Connections that commit events under load."`
 	Rounds   int           `default:"3" help:"Rounds; each runs all contestants, one after the other."`
 
@@ -90,13 +91,13 @@ type enqueueing func(ctx context.Context, watch *stopwatch, eventType string) er
 // enqueuerOf gives what a contestant's events are enqueued by.
 func (c *latencyCommand) enqueuerOf(s *stage, contestant *contestant) (enqueueing, error) {
 	body := payloadOf(512)
-	if contestant.bare {
-		client, err := river.NewClient(riverpgxv5.New(s.bare), &river.Config{FetchCooldown: bareCooldown}) // it notifies no more often
+	if contestant.bare != nil {
+		client, err := river.NewClient(riverpgxv5.New(contestant.bare.pool), &river.Config{FetchCooldown: bareCooldown}) // it notifies no more often
 		if err != nil {
 			return nil, fmt.Errorf("making a River client: %w", err)
 		}
 		return func(ctx context.Context, watch *stopwatch, eventType string) error {
-			return pgx.BeginFunc(ctx, s.bare, func(tx pgx.Tx) error {
+			return pgx.BeginFunc(ctx, contestant.bare.pool, func(tx pgx.Tx) error {
 				ids := make([]string, 1)
 				if eventType == manyType {
 					ids = make([]string, c.Partners)
@@ -155,6 +156,8 @@ func (c *latencyCommand) timeIdle(ctx context.Context, watch *stopwatch, enqueue
 func (c *latencyCommand) timeLoaded(ctx context.Context, watch *stopwatch, enqueue enqueueing) (latencies, error) {
 	group, running := errgroup.WithContext(ctx)
 	start := time.Now()
+	skip := time.AfterFunc(c.Skip, func() { watch.reset() })
+	defer skip.Stop()
 	interval := time.Duration(c.Clients) * time.Duration(c.Partners) * time.Second / time.Duration(c.Rate)
 	for client := range c.Clients {
 		group.Go(func() error {
@@ -180,7 +183,8 @@ func (c *latencyCommand) compare(contestants []contestant, idle, loaded [][]late
 	r := &report{
 		name: "latency",
 		note: fmt.Sprintf(`Milliseconds from the commit to the arrival; medians of %s.
-idle: one event to one partner after another. %d/s: deliveries at a steady rate, each event to %d partners, over %s.`, plural(c.Rounds, "round"), c.Rate, c.Partners, c.Duration),
+idle: one event to one partner after another. %d/s: deliveries at a steady rate, each event to %d partners, over %s
+without the first %s.`, plural(c.Rounds, "round"), c.Rate, c.Partners, c.Duration, c.Skip),
 		plot: &plot{title: "From the commit to the arrival", subtitle: "medians and ranges of " + plural(c.Rounds, "round")},
 	}
 	situations := []struct {
@@ -201,7 +205,7 @@ idle: one event to one partner after another. %d/s: deliveries at a steady rate,
 			panel := panel{title: fmt.Sprintf("%s, p%.0f", situation.title, p), unit: "ms"}
 			for i, contestant := range contestants {
 				values := each(percentiles(situation.runs[i], p), func(f *figure) float64 { return f.value })
-				panel.bars = append(panel.bars, plotBar{label: contestant.name, values: values, own: !contestant.bare})
+				panel.bars = append(panel.bars, plotBar{label: contestant.name, values: values, own: contestant.bare == nil})
 			}
 			r.plot.panels = append(r.plot.panels, panel)
 		}

@@ -105,7 +105,7 @@ MiB: the most that one worker had in memory; under way: what it had while the pa
 			memory := median(each(one.runs[i], func(run *drained) float64 { return float64(run.memory) }))
 			rates.add(strconv.Itoa(one.body), strconv.Itoa(one.workers), contestant.name, fmt.Sprintf("%.0f", median(figures)), rangeOf("%.0f", figures),
 				fmt.Sprintf("%.2f", median(ratios)), rangeOf("%.2f", ratios), mebibytes(memory))
-			panel.bars = append(panel.bars, plotBar{label: contestant.name, values: figures, own: !contestant.bare})
+			panel.bars = append(panel.bars, plotBar{label: contestant.name, values: figures, own: contestant.bare == nil})
 		}
 		r.plot.panels = append(r.plot.panels, panel)
 	}

@@ -15,8 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/epicvoice/webhook-worker/internal/devpg"
 	"github.com/epicvoice/webhook-worker/partners"
 )
@@ -25,13 +23,13 @@ import (
 type stage struct {
 	database // the product's
 
-	bare    *pgxpool.Pool // of the database of the bare worker
-	dir     string        // for what is written on the way
-	binary  string
-	env     []string // of the product
-	bareURL string   // the bare worker's DATABASE_URL
-	url     string   // of the receiver
-	server  int      // process id of PostgreSQL
+	bare   *database // of the bare worker, with River's tables as River makes them
+	lean   *database // of the bare worker too, with River's tables as the product has them
+	dir    string    // for what is written on the way
+	binary string
+	env    []string // of the product
+	url    string   // of the receiver
+	server int      // process id of PostgreSQL
 
 	postgres *devpg.Server
 	keyring  *partners.Keyring
@@ -63,7 +61,10 @@ func newStage(ctx context.Context, handler http.HandlerFunc, parameters map[stri
 		return nil, err
 	}
 	s.database = *product
-	if s.bare, err = s.openDatabase(ctx, s.postgres, "bare", nil); err != nil {
+	if s.bare, err = s.newBareDatabase(ctx, "bare"); err != nil {
+		return nil, err
+	}
+	if s.lean, err = s.newDatabase(ctx, "lean"); err != nil {
 		return nil, err
 	}
 	if s.server, err = serverPID(ctx, s.pool); err != nil {
@@ -75,7 +76,6 @@ func newStage(ctx context.Context, handler http.HandlerFunc, parameters map[stri
 		"WEBHOOK_ALLOW_HTTP=true",
 		"WEBHOOK_ALLOW_NETWORKS=127.0.0.0/8",
 	)
-	s.bareURL = s.postgres.URL("bare")
 	if err := s.build(ctx); err != nil {
 		return nil, err
 	}
@@ -84,12 +84,12 @@ func newStage(ctx context.Context, handler http.HandlerFunc, parameters map[stri
 
 // clear empties the queues and what runs before have left.
 func (s *stage) clear(ctx context.Context) error {
-	return errors.Join(empty(ctx, s.pool), empty(ctx, s.bare))
+	return errors.Join(empty(ctx, s.pool), empty(ctx, s.bare.pool), empty(ctx, s.lean.pool))
 }
 
 // tidy does what a server does in time, in the databases of the product and of the bare worker.
 func (s *stage) tidy(ctx context.Context) error {
-	return errors.Join(tidy(ctx, s.pool), tidy(ctx, s.bare))
+	return errors.Join(tidy(ctx, s.pool), tidy(ctx, s.bare.pool), tidy(ctx, s.lean.pool))
 }
 
 // spent is CPU time.

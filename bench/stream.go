@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,7 +67,7 @@ func (c *streamCommand) stream(ctx context.Context, s *stage, counter *arrivals,
 	if err := errors.Join(s.clear(ctx), s.tidy(ctx)); err != nil {
 		return nil, err
 	}
-	clients, err := c.connect(ctx, s, streamer.bare)
+	clients, err := c.connect(ctx, cmp.Or(streamer.bare, &s.database))
 	if err != nil {
 		return nil, err
 	}
@@ -92,12 +93,9 @@ func (c *streamCommand) stream(ctx context.Context, s *stage, counter *arrivals,
 	return &drained{rate: float64(c.Events) / counter.last.Sub(start).Seconds()}, nil
 }
 
-// connect opens the clients' connections.
-func (c *streamCommand) connect(ctx context.Context, s *stage, bare bool) (*pgxpool.Pool, error) {
-	config := s.pool.Config()
-	if bare {
-		config = s.bare.Config()
-	}
+// connect opens the clients' connections to a database.
+func (c *streamCommand) connect(ctx context.Context, to *database) (*pgxpool.Pool, error) {
+	config := to.pool.Config()
 	config.MaxConns, config.MinConns = int32(c.Clients), int32(c.Clients) //nolint:gosec // a number of connections
 	clients, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
@@ -135,7 +133,7 @@ func (c *streamCommand) compare(streamers []streamer, runs [][]drained) *report 
 	for i, streamer := range streamers {
 		rates, ratios := each(runs[i], rateOf), ratiosOf(runs[i], runs[0], rateOf)
 		compared.add(streamer.name, fmt.Sprintf("%.0f", median(rates)), rangeOf("%.0f", rates), fmt.Sprintf("%.2f", median(ratios)), rangeOf("%.2f", ratios))
-		bars[i] = plotBar{label: streamer.name, values: rates, note: fmt.Sprintf("%.2f of %s", median(ratios), streamers[0].name), own: !streamer.bare}
+		bars[i] = plotBar{label: streamer.name, values: rates, note: fmt.Sprintf("%.2f of %s", median(ratios), streamers[0].name), own: streamer.bare == nil}
 	}
 	size := fmt.Sprintf("%d events of %d bytes, committed one by one over %d connections, medians and ranges of %s", c.Events, c.Body, c.Clients, plural(c.Rounds, "round"))
 	return &report{

@@ -35,11 +35,11 @@ func (c *streamCommand) streamers(s *stage) ([]streamer, error) {
 		tag, err := clients.Exec(ctx, `select enqueue_webhook_event($1, 'call.completed', $2::json)`, benchUser(0), body)
 		return errors.Join(err, exactly(1, int(tag.RowsAffected())))
 	}
-	all := []streamer{{contestant: contestant{name: "bare, backlog", bare: true, start: func(string) (*process, error) {
-		return s.startBare(s.bareURL, fmt.Sprint("--concurrent=", c.Concurrent))
+	all := []streamer{{contestant: contestant{name: "bare, backlog", bare: s.bare, start: func(string) (*process, error) {
+		return s.startBare(s.bare.dsn, fmt.Sprint("--concurrent=", c.Concurrent))
 	}}}}
 	for _, contestant := range c.contestants(s) {
-		if contestant.bare {
+		if contestant.bare != nil {
 			all = append(all, streamer{contestant, bare})
 			continue
 		}
@@ -52,7 +52,7 @@ func (c *streamCommand) streamers(s *stage) ([]streamer, error) {
 
 // ways are how Go enqueues for a bare worker, and for the product.
 func (c *streamCommand) ways(s *stage) (bare, product func(context.Context, *pgxpool.Pool) error, err error) {
-	client, err := river.NewClient(riverpgxv5.New(s.bare), &river.Config{FetchCooldown: bareCooldown}) // it notifies no more often
+	client, err := river.NewClient(riverpgxv5.New(s.bare.pool), &river.Config{FetchCooldown: bareCooldown}) // it notifies no more often
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a River client: %w", err)
 	}

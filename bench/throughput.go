@@ -69,8 +69,8 @@ func (c *throughputCommand) drain(ctx context.Context, s *stage, counter *arriva
 		return nil, err
 	}
 	fill := func() error { return s.enqueue(ctx, c.Users, events, body) }
-	if contestant.bare {
-		fill = func() error { return fillBare(ctx, s.bare, s.url, body, deliveries) }
+	if contestant.bare != nil {
+		fill = func() error { return fillBare(ctx, contestant.bare.pool, s.url, body, deliveries) }
 	}
 	if err := fill(); err != nil {
 		return nil, err
@@ -138,7 +138,7 @@ func (c *throughputCommand) compare(contestants []contestant, runs [][]drained) 
 			perThousand(runs[i], func(run *drained) time.Duration { return run.server }),
 			perThousand(runs[i], func(run *drained) time.Duration { return run.receiver }),
 			mebibytes(memory))
-		bars[i] = plotBar{label: contestant.name, values: rates, note: fmt.Sprintf("%.2f of %s", median(ratios), first), own: !contestant.bare}
+		bars[i] = plotBar{label: contestant.name, values: rates, note: fmt.Sprintf("%.2f of %s", median(ratios), first), own: contestant.bare == nil}
 	}
 	size := fmt.Sprintf("%d deliveries of %d bytes to %d partners, %s, medians and ranges of %s", c.Deliveries, c.Body, c.Partners, plural(c.Workers, "worker"), plural(c.Rounds, "round"))
 	return &report{

@@ -1581,7 +1581,9 @@ ALTER TABLE ONLY public.webhook_role_users
 ALTER TABLE ONLY public.webhook_settings
     ADD CONSTRAINT webhook_settings_pkey PRIMARY KEY (singleton);
 
-CREATE INDEX river_job_kind ON public.river_job USING btree (kind);
+CREATE INDEX river_job_other_kind_idx ON public.river_job USING btree (kind) WHERE (kind <> 'webhook_delivery'::text);
+
+COMMENT ON INDEX public.river_job_other_kind_idx IS 'Serves the look for jobs of other programs, which a worker warns of when it starts.';
 
 CREATE INDEX river_job_prioritized_fetching_index ON public.river_job USING btree (state, queue, priority, scheduled_at, id);
 

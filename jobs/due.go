@@ -28,9 +28,14 @@ const (
 )
 
 // A worker that makes busyRate deliveries a second or more looks every busyInterval, and says so for busyLasts at a time:
-// whoever enqueues need not wake it then. Transactions that notify commit one after another, which bounds how many can.
+// whoever enqueues need not wake it then. Transactions that notify commit one after another, which bounds how many can: where
+// the disk is slow, to fewer than busyRate. So a worker that sees queueMost of them waiting for each other does the same for
+// queueLasts, if it makes queueRate deliveries a second.
 const (
 	busyRate     = 500
+	queueRate    = 20
+	queueMost    = 3
+	queueLasts   = time.Minute
 	busyInterval = 20 * time.Millisecond
 	busyMeasured = 200 * time.Millisecond // how often it is looked at
 	busyLasts    = 5 * time.Second
@@ -49,6 +54,7 @@ type dueWatcher struct {
 	before     int       // ended when it was measured last
 	measuredAt time.Time // when that was
 	saidAt     time.Time // when it was last said that this worker looks all the time
+	queuedAt   time.Time // when transactions were last seen that waited for others to notify
 }
 
 // run watches until ctx ends.
@@ -76,7 +82,8 @@ func (w *dueWatcher) run(ctx context.Context) {
 	}
 }
 
-// sayBusy says in the database that this worker looks all the time, if it makes so many deliveries.
+// sayBusy says in the database that this worker looks all the time, if it makes so many deliveries that waking it would hold
+// up those who enqueue.
 func (w *dueWatcher) sayBusy(ctx context.Context) error {
 	now := time.Now()
 	took := now.Sub(w.measuredAt)
@@ -86,11 +93,18 @@ func (w *dueWatcher) sayBusy(ctx context.Context) error {
 	ended := w.ended()
 	rate := float64(ended-w.before) / took.Seconds()
 	w.before, w.measuredAt = ended, now
-	if rate < busyRate || now.Sub(w.saidAt) < busySaid {
+	if rate < queueRate || now.Sub(w.saidAt) < busySaid {
 		return nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
+	if rate < busyRate && now.Sub(w.queuedAt) >= queueLasts {
+		queued, err := w.queued(bounded)
+		if err != nil || queued < queueMost {
+			return err
+		}
+		w.queuedAt = now
+	}
 	if _, err := w.pool.Exec(bounded, `
 		update webhook_settings set watched_until = now() + $1 * interval '1 second'
 		 where watched_until < now() + $2 * interval '1 second'`, busyLasts.Seconds(), (busyLasts - busySaid).Seconds()); err != nil {
@@ -98,6 +112,19 @@ func (w *dueWatcher) sayBusy(ctx context.Context) error {
 	}
 	w.saidAt = now
 	return nil
+}
+
+// queued counts the transactions that wait until others that notify have committed: PostgreSQL takes a lock for that, on no
+// database in particular (PreCommit_Notify in its async.c).
+func (w *dueWatcher) queued(ctx context.Context) (int, error) {
+	var queued int
+	if err := w.pool.QueryRow(ctx, `
+		select count(*)
+		  from pg_locks
+		 where locktype = 'object' and database = 0 and classid = 'pg_database'::regclass and objid = 0 and not granted`).Scan(&queued); err != nil {
+		return 0, fmt.Errorf("looking whether transactions wait to notify: %w", err)
+	}
+	return queued, nil
 }
 
 // dueStatement notifies if a delivery is due, and returns in how many seconds the next one is, $2 at most.

@@ -1,10 +1,13 @@
 package jobs
 
 import (
+	"context"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/epicvoice/webhook-worker/internal/testdb"
@@ -34,4 +37,47 @@ func TestDueWatcherLooksNeitherTooOftenNorTooSeldom(t *testing.T) {
 		require.GreaterOrEqual(t, wait, test.least, name)
 		require.LessOrEqual(t, wait, test.most, name)
 	}
+}
+
+// Transactions that notify hold each other up at any rate where the disk is slow: then the worker looks by itself.
+func TestDueWatcherSeesThatEnqueuersWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	var ended int
+	watcher := &dueWatcher{pool: pool, logger: slog.New(slog.DiscardHandler), ended: func() int { return ended }}
+	said := func() bool {
+		watcher.measuredAt = time.Now().Add(-time.Second)
+		ended += queueRate + 1
+		require.NoError(t, watcher.sayBusy(t.Context()))
+		var watched bool
+		require.NoError(t, pool.QueryRow(t.Context(), `select watched_until > now() from webhook_settings`).Scan(&watched))
+		return watched
+	}
+	require.False(t, said(), "nobody waits")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var enqueuers sync.WaitGroup
+	for range 2 * queueMost {
+		conn, err := pgx.ConnectConfig(ctx, pool.Config().ConnConfig)
+		require.NoError(t, err)
+		enqueuers.Go(func() {
+			defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+			for ctx.Err() == nil {
+				_, _ = conn.Exec(ctx, `select webhook_wake_workers()`)
+			}
+		})
+	}
+	require.Eventually(t, said, time.Minute, time.Millisecond)
+	cancel()
+	enqueuers.Wait()
+
+	_, err := pool.Exec(t.Context(), `update webhook_settings set watched_until = '-infinity'`)
+	require.NoError(t, err)
+	watcher.saidAt = time.Now().Add(-busyLasts)
+	require.True(t, said(), "they would again if they were to notify")
+	watcher.queuedAt = time.Now().Add(-queueLasts)
+	_, err = pool.Exec(t.Context(), `update webhook_settings set watched_until = '-infinity'`)
+	require.NoError(t, err)
+	watcher.saidAt = time.Now().Add(-busyLasts)
+	require.False(t, said(), "that was long ago")
 }

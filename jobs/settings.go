@@ -19,17 +19,14 @@ func RiverSchema(ctx context.Context, pool *pgxpool.Pool) (string, error) {
 	return schema, nil
 }
 
+// foreignKind names the kind of deliveries itself, not a parameter: so river_job_other_kind_idx serves it.
+const foreignKind = `select kind from river_job where kind <> '` + Kind + `' and kind <> all ($1) limit 1`
+
 // ForeignKind looks whether River's tables hold jobs of another program too, and returns the kind of one;
 // empty if there are none.
 func ForeignKind(ctx context.Context, pool *pgxpool.Pool) (string, error) {
 	var kind string
-	// Ranges, because River's index on kind finds what lies between ours without reading ours.
-	err := pool.QueryRow(ctx, `
-		(select kind from river_job where kind < $1 limit 1) union all
-		(select kind from river_job where kind > $1 and kind < $2 limit 1) union all
-		(select kind from river_job where kind > $2 and kind < $3 limit 1) union all
-		(select kind from river_job where kind > $3 limit 1)
-		limit 1`, Kind, retentionArgs{}.Kind(), settlementArgs{}.Kind()).Scan(&kind)
+	err := pool.QueryRow(ctx, foreignKind, []string{retentionArgs{}.Kind(), settlementArgs{}.Kind()}).Scan(&kind)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return "", fmt.Errorf("looking for jobs of other programs: %w", err)
 	}

@@ -240,6 +240,25 @@ func TestConcurrentUpFromTheReleaseBefore(t *testing.T) {
 	requireValidIndexes(t, pool)
 }
 
+// Those of River's indexes that only other programs' jobs need are gone where there are none, and come back.
+func TestRiverIndexesStayForOtherPrograms(t *testing.T) {
+	t.Parallel()
+
+	const spared = `select indexrelid::regclass::text from pg_index
+	                 where indrelid = 'river_job'::regclass
+	                   and indexrelid::regclass::text in ('river_job_args_index', 'river_job_kind', 'river_job_metadata_index') order by 1`
+	all := []string{"river_job_args_index", "river_job_kind", "river_job_metadata_index"}
+	for kind, want := range map[string][]string{"webhook_retention": {}, "webhook_delivery": {}, "report": all, "webhook_report": {"river_job_kind"}} {
+		pool := newAtVersion(t, 16)
+		_, err := pool.Exec(t.Context(), `insert into river_job (args, kind, max_attempts) values ('{}', $1, 1)`, kind)
+		require.NoError(t, err)
+		migrateTo(t, pool, 22)
+		require.Equal(t, want, names(t, pool, spared), kind)
+		migrateTo(t, pool, 16)
+		require.Equal(t, all, names(t, pool, spared), kind)
+	}
+}
+
 // A build that was cut short leaves an index that PostgreSQL keeps up to date and does not use.
 func TestUpRepairsInvalidIndexes(t *testing.T) {
 	t.Parallel()
