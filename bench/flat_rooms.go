@@ -117,8 +117,8 @@ func fillDeliveries(ctx context.Context, pool *pgxpool.Pool, state string, from 
 		    select array_agg(id order by partner_slug) as ids from partner_webhooks where user_id = $1
 		), made as (
 		    insert into webhook_events (user_id, event_id, event_type, payload, partner_ids, delivery_ids)
-		    select $1, gen_random_uuid()::text, 'call.completed', $2::json, t.ids,
-		           (select array_agg(gen_random_uuid()) from unnest(t.ids) where n > 0)
+		    select $1, webhook_ordered_id()::text, 'call.completed', $2::json, t.ids,
+		           (select array_agg(webhook_ordered_id()) from unnest(t.ids) where n > 0)
 		      from generate_series(1, $3::int) as n
 		     cross join targets as t
 		    returning event_id, partner_ids, delivery_ids
