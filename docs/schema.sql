@@ -1007,11 +1007,13 @@ CREATE FUNCTION public.webhook_time(at timestamp with time zone) RETURNS text
 COMMENT ON FUNCTION public.webhook_time(at timestamp with time zone) IS 'A time as operational events say it: ISO 8601, UTC.';
 
 CREATE FUNCTION public.webhook_wake_workers() RETURNS void
-    LANGUAGE sql
+    LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS $$
+begin
     -- River's own payload, to the letter: PostgreSQL sends what is said twice in a transaction once.
-    select pg_notify(river_schema || '.river_insert', '{"queue": "webhooks"}') from webhook_settings where watched_until < clock_timestamp()
+    perform pg_notify(river_schema || '.river_insert', '{"queue": "webhooks"}') from webhook_settings where watched_until < clock_timestamp();
+end
 $$;
 
 COMMENT ON FUNCTION public.webhook_wake_workers() IS 'Makes the workers look for deliveries when the transaction commits, unless they do all the time.';
