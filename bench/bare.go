@@ -17,6 +17,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
+	"github.com/epicvoice/webhook-worker/internal/pgplans"
 	"github.com/epicvoice/webhook-worker/jobs"
 	"github.com/epicvoice/webhook-worker/partners"
 )
@@ -51,6 +52,7 @@ func (c *bareCommand) Run(ctx context.Context) error {
 		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
 	config.MaxConns = 8
+	pgplans.Renew(config)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)

@@ -40,25 +40,39 @@ func (s *stage) newDatabase(ctx context.Context, name string) (*database, error)
 	}, nil
 }
 
-// newBareDatabase creates a database for a bare worker. River's tables are as River makes them, in a schema that is looked
-// into first; of the product's it needs the log.
+// newBareDatabase creates a database for a bare worker. River's tables are as River makes them, in a schema of their own that
+// is looked into first; of the product's it needs the log.
 func (s *stage) newBareDatabase(ctx context.Context, name string) (*database, error) {
 	made, err := s.newDatabase(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	for _, statement := range []string{`create schema bare`, `alter database ` + pgx.Identifier{name}.Sanitize() + ` set search_path = bare, public`} {
+	const schema = "bare"
+	for _, statement := range []string{`create schema ` + schema, `alter database ` + pgx.Identifier{name}.Sanitize() + ` set search_path = ` + schema + `, public`} {
 		if _, err := made.pool.Exec(ctx, statement); err != nil {
 			return nil, fmt.Errorf("making a schema for a bare worker: %w", err)
 		}
 	}
 	made.pool.Reset() // connections from now on have the search path
-	migrator, err := rivermigrate.New(riverpgxv5.New(made.pool), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
+	migrator, err := rivermigrate.New(riverpgxv5.New(made.pool), &rivermigrate.Config{Schema: schema, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, fmt.Errorf("making River's migrator: %w", err)
 	}
 	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
 		return nil, fmt.Errorf("migrating River's tables: %w", err)
+	}
+	return made, nil
+}
+
+// newLeanDatabase creates a database for a bare worker too. River's tables are as the product has them: its own deliveries
+// have no entry in the index of other programs' kinds, so that a bare job has none either.
+func (s *stage) newLeanDatabase(ctx context.Context, name string) (*database, error) {
+	made, err := s.newDatabase(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := made.pool.Exec(ctx, `drop index river_job_other_kind_idx`); err != nil {
+		return nil, fmt.Errorf("making a database for a bare worker: %w", err)
 	}
 	return made, nil
 }

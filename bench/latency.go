@@ -22,12 +22,20 @@ type latencyCommand struct {
 	Rate     int           `default:"3000" help:"Deliveries a second under load."`
 	Partners int           `default:"10" help:"Partners that each event goes to under load."`
 	Duration time.Duration `default:"10s" help:"How long there is load; 0: none."`
-	Skip     time.Duration `default:"2s" help:"How much of the load's start is not counted: connections are opened, statements are prepared."`
+	Skip     time.Duration `default:"2s" help:"How much of the load's start is not counted: connections are opened, statements are prepared and planned."`
 	Clients  int           `default:"16" help:"Connections that commit events under load."`
 	Rounds   int           `default:"3" help:"Rounds; each runs all contestants, one after the other."`
 
 	contestantFlags
 	reportFlags
+}
+
+// Validate refuses a load of which nothing would be counted.
+func (c *latencyCommand) Validate() error {
+	if c.Duration > 0 && c.Skip >= c.Duration {
+		return fmt.Errorf("--skip %s must be less than --duration %s", c.Skip, c.Duration) //nolint:err113 // for a person
+	}
+	return nil
 }
 
 // warmUp events are sent first and not counted: connections are opened, statements are prepared.

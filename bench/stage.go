@@ -64,7 +64,7 @@ func newStage(ctx context.Context, handler http.HandlerFunc, parameters map[stri
 	if s.bare, err = s.newBareDatabase(ctx, "bare"); err != nil {
 		return nil, err
 	}
-	if s.lean, err = s.newDatabase(ctx, "lean"); err != nil {
+	if s.lean, err = s.newLeanDatabase(ctx, "lean"); err != nil {
 		return nil, err
 	}
 	if s.server, err = serverPID(ctx, s.pool); err != nil {

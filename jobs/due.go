@@ -30,7 +30,7 @@ const (
 // A worker that makes busyRate deliveries a second or more looks every busyInterval, and says so for busyLasts at a time:
 // whoever enqueues need not wake it then. Transactions that notify commit one after another, which bounds how many can: where
 // the disk is slow, to fewer than busyRate. So a worker that sees queueMost of them waiting for each other does the same for
-// queueLasts, if it makes queueRate deliveries a second.
+// queueLasts, if it makes queueRate deliveries a second: each then waits for up to busyInterval, and no commit for another.
 const (
 	busyRate     = 500
 	queueRate    = 20
@@ -48,7 +48,8 @@ const (
 type dueWatcher struct {
 	pool   *pgxpool.Pool
 	logger *slog.Logger
-	ended  func() int // deliveries that have ended since the start
+	ended  func() int                         // deliveries that have ended since the start
+	queued func(context.Context) (int, error) // transactions that wait for others to notify
 	pulse  *pulse
 
 	before     int       // ended when it was measured last
@@ -60,12 +61,13 @@ type dueWatcher struct {
 // run watches until ctx ends.
 func (w *dueWatcher) run(ctx context.Context) {
 	failure := complaint{logger: w.logger, text: "due deliveries not looked for"}
+	unsaid := complaint{logger: w.logger, text: "not looked whether enqueueing is held up by notifying"}
 	defer w.pulse.end()
 	for {
 		w.pulse.beat()
 		wait, err := w.look(ctx)
 		if err == nil {
-			err = w.sayBusy(ctx)
+			unsaid.about(ctx, w.sayBusy(ctx))
 		}
 		if time.Since(w.saidAt) < busyLasts+dueInterval { // who has begun to enqueue may count on it for longer
 			wait = busyInterval
@@ -114,17 +116,19 @@ func (w *dueWatcher) sayBusy(ctx context.Context) error {
 	return nil
 }
 
-// queued counts the transactions that wait until others that notify have committed: PostgreSQL takes a lock for that, on no
-// database in particular (PreCommit_Notify in its async.c).
-func (w *dueWatcher) queued(ctx context.Context) (int, error) {
-	var queued int
-	if err := w.pool.QueryRow(ctx, `
-		select count(*)
-		  from pg_locks
-		 where locktype = 'object' and database = 0 and classid = 'pg_database'::regclass and objid = 0 and not granted`).Scan(&queued); err != nil {
-		return 0, fmt.Errorf("looking whether transactions wait to notify: %w", err)
+// queuedToNotify counts the transactions of the whole cluster that wait until others that notify have committed: PostgreSQL takes
+// a lock for that which is of no database (PreCommit_Notify in its async.c).
+func queuedToNotify(pool *pgxpool.Pool) func(context.Context) (int, error) {
+	return func(ctx context.Context) (int, error) {
+		var queued int
+		if err := pool.QueryRow(ctx, `
+			select count(*)
+			  from pg_locks
+			 where locktype = 'object' and database = 0 and classid = 'pg_database'::regclass and objid = 0 and not granted`).Scan(&queued); err != nil {
+			return 0, fmt.Errorf("counting transactions that wait to notify: %w", err)
+		}
+		return queued, nil
 	}
-	return queued, nil
 }
 
 // dueStatement notifies if a delivery is due, and returns in how many seconds the next one is, $2 at most.

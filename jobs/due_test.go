@@ -43,18 +43,33 @@ func TestDueWatcherLooksNeitherTooOftenNorTooSeldom(t *testing.T) {
 func TestDueWatcherSeesThatEnqueuersWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	pool := testdb.New(t)
-	var ended int
-	watcher := &dueWatcher{pool: pool, logger: slog.New(slog.DiscardHandler), ended: func() int { return ended }}
-	said := func() bool {
-		watcher.measuredAt = time.Now().Add(-time.Second)
+	var ended, waiting int
+	watcher := &dueWatcher{
+		pool: pool, logger: slog.New(slog.DiscardHandler), ended: func() int { return ended },
+		queued: func(context.Context) (int, error) { return waiting, nil },
+	}
+	says := func() bool {
+		_, err := pool.Exec(t.Context(), `update webhook_settings set watched_until = '-infinity'`)
+		require.NoError(t, err)
+		watcher.measuredAt, watcher.saidAt = time.Now().Add(-time.Second), time.Time{}
 		ended += queueRate + 1
 		require.NoError(t, watcher.sayBusy(t.Context()))
 		var watched bool
 		require.NoError(t, pool.QueryRow(t.Context(), `select watched_until > now() from webhook_settings`).Scan(&watched))
 		return watched
 	}
-	require.False(t, said(), "nobody waits")
+	require.False(t, says(), "nobody waits")
+	waiting = queueMost
+	require.True(t, says())
+	waiting = 0
+	require.True(t, says(), "they would again if they were to notify")
+	watcher.queuedAt = time.Now().Add(-queueLasts)
+	require.False(t, says(), "that was long ago")
+}
 
+func TestQueuedToNotify(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	var enqueuers sync.WaitGroup
 	for range 2 * queueMost {
@@ -67,17 +82,10 @@ func TestDueWatcherSeesThatEnqueuersWaitForEachOther(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, said, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool {
+		queued, err := queuedToNotify(pool)(ctx)
+		return err == nil && queued >= queueMost
+	}, time.Minute, time.Millisecond)
 	cancel()
 	enqueuers.Wait()
-
-	_, err := pool.Exec(t.Context(), `update webhook_settings set watched_until = '-infinity'`)
-	require.NoError(t, err)
-	watcher.saidAt = time.Now().Add(-busyLasts)
-	require.True(t, said(), "they would again if they were to notify")
-	watcher.queuedAt = time.Now().Add(-queueLasts)
-	_, err = pool.Exec(t.Context(), `update webhook_settings set watched_until = '-infinity'`)
-	require.NoError(t, err)
-	watcher.saidAt = time.Now().Add(-busyLasts)
-	require.False(t, said(), "that was long ago")
 }

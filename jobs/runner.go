@@ -252,7 +252,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	logger.InfoContext(ctx, "worker started",
 		slog.String("client_id", first.client.ID()), slog.Int("max_concurrent_deliveries", r.cfg.MaxConcurrent))
 
-	watcher := &dueWatcher{pool: r.cfg.RiverPool, logger: logger, ended: r.inFlight.ended, pulse: &r.dueLooks}
+	watcher := &dueWatcher{pool: r.cfg.RiverPool, logger: logger, ended: r.inFlight.ended, queued: queuedToNotify(r.cfg.RiverPool), pulse: &r.dueLooks}
 	watchCtx, stopWatching := context.WithCancel(lasting)
 	var watching sync.WaitGroup
 	watching.Go(func() { watcher.run(watchCtx) })

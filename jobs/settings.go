@@ -33,18 +33,23 @@ func ForeignKind(ctx context.Context, pool *pgxpool.Pool) (string, error) {
 	return kind, nil
 }
 
-// indexesToRebuild are the indexes that River's leader rebuilds each night: River's choice, if the connection's
-// role owns the tables, and else none, because only the owner can.
+// indexesToRebuild are the indexes that River's leader rebuilds each night: those of River's choice that are there, if the
+// connection's role owns the tables, and else none, because only the owner can.
 func indexesToRebuild(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
-	var owns bool
-	err := pool.QueryRow(ctx, `select pg_has_role(relowner, 'usage') from pg_class where oid = 'river_job'::regclass`).Scan(&owns)
+	rows, err := pool.Query(ctx, `
+		select i.relname::text
+		  from pg_class t
+		  join pg_index x on x.indrelid = t.oid
+		  join pg_class i on i.oid = x.indexrelid
+		 where t.oid = 'river_job'::regclass and pg_has_role(t.relowner, 'usage') and i.relname = any ($1)`, river.ReindexerIndexNamesDefault())
 	if err != nil {
-		return nil, fmt.Errorf("looking for the owner of River's tables: %w", err)
+		return nil, fmt.Errorf("looking for River's indexes: %w", err)
 	}
-	if !owns {
-		return []string{}, nil
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("looking for River's indexes: %w", err)
 	}
-	return river.ReindexerIndexNamesDefault(), nil
+	return names, nil
 }
 
 // SaveRetryMaxAttempts writes how many retries a delivery gets (0 to 100) to where enqueueing reads it,

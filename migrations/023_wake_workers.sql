@@ -1,4 +1,4 @@
--- PostgreSQL keeps the plans of a PL/pgSQL function in each session, and plans one in SQL anew for each call: a tenth of what an
+-- PostgreSQL keeps the plans of a PL/pgSQL function in each session, and plans one in SQL anew for each call: 8 % of what an
 -- event costs.
 -- Functions keep this search path, whoever calls them: temporary tables, which anybody may make, come last.
 select set_config('search_path', format('%I, pg_temp', current_schema()), true);

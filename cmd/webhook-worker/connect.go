@@ -9,11 +9,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/epicvoice/webhook-worker/internal/config"
+	"github.com/epicvoice/webhook-worker/internal/pgplans"
 )
 
 const (
@@ -28,13 +28,6 @@ const (
 	keepAliveIdle     = 5 * time.Second
 	keepAliveInterval = 2 * time.Second
 	keepAliveCount    = 3
-
-	// plansLast is how long PostgreSQL may keep the plan of a prepared statement. One that was made while a table had next to
-	// nothing in it reads the whole table, however long it grows, until autovacuum comes by, a minute later at best: on the
-	// first day, and in each new partition of the log.
-	plansLast = 2 * time.Second
-	// plansRenewedAt is where a connection notes when its plans were made anew.
-	plansRenewedAt = "plans renewed at"
 )
 
 // connect opens a pool of at most maxConns connections (0: pgx's default) and sees that the database answers.
@@ -90,9 +83,7 @@ func (a *app) connectTo(variable string, url config.DatabaseURL, maxConns int32)
 		poolConfig.ConnConfig.RuntimeParams["application_name"] = applicationName
 	}
 	poolConfig.ConnConfig.DialFunc = a.sockets.dial
-	if poolConfig.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
-		poolConfig.PrepareConn = renewPlans
-	}
+	pgplans.Renew(poolConfig)
 	pool, err := pgxpool.NewWithConfig(a.ctx, poolConfig)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", url, err)
@@ -104,19 +95,6 @@ func (a *app) connectTo(variable string, url config.DatabaseURL, maxConns int32)
 		return nil, fmt.Errorf("connecting to %s (%s): %w", url, variable, rootCause(err))
 	}
 	return pool, nil
-}
-
-// renewPlans has PostgreSQL make the plans of a connection's prepared statements anew, by what is in the tables by now. A
-// connection that can't is not used.
-func renewPlans(ctx context.Context, conn *pgx.Conn) (bool, error) {
-	data := conn.PgConn().CustomData()
-	now := time.Now()
-	if at, _ := data[plansRenewedAt].(time.Time); now.Sub(at) < plansLast {
-		return true, nil
-	}
-	data[plansRenewedAt] = now
-	_, err := conn.Exec(ctx, `discard plans`, pgx.QueryExecModeSimpleProtocol)
-	return err == nil, nil
 }
 
 // rootCause drops the outer words of a connection error, which repeat the address of each try.
