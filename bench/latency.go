@@ -19,7 +19,7 @@ import (
 type latencyCommand struct {
 	Events   int           `default:"1000" help:"Events to time on an idle system, one after another."`
 	Pause    time.Duration `default:"20ms" help:"Between the arrival of one event and the next event."`
-	Rate     int           `default:"3000" help:"Deliveries a second under load."`
+	Rate     int           `default:"1500" help:"Deliveries a second under load."`
 	Partners int           `default:"10" help:"Partners that each event goes to under load."`
 	Duration time.Duration `default:"10s" help:"How long there is load; 0: none."`
 	Skip     time.Duration `default:"2s" help:"How much of the load's start is not counted: connections are opened, statements are prepared and planned."`
