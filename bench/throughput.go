@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -122,23 +123,37 @@ func (c *throughputCommand) drain(ctx context.Context, s *stage, counter *arriva
 	return run, nil
 }
 
-// compare compares the contestants, round by round, with the first of them.
+// compare compares the contestants, round by round, with the first of them and with the limits.
 func (c *throughputCommand) compare(contestants []contestant, runs [][]drained) *report {
 	perThousand := func(runs []drained, of func(*drained) time.Duration) string {
 		return fmt.Sprintf("%.0f", median(each(runs, func(run *drained) float64 { return milliseconds(of(run)) * 1000 / float64(c.Deliveries) })))
 	}
-	first := contestants[0].name
-	compared := &table{columns: []string{"", "deliveries/s", "range", "of " + first, "range", "worker", "PostgreSQL", "receiver", "MiB"}}
+	compared := &table{columns: []string{"", "deliveries/s", "range"}}
+	var beside []int
+	for i, contestant := range contestants {
+		if i == 0 || contestant.limit {
+			beside = append(beside, i)
+			compared.columns = append(compared.columns, "of "+contestant.name, "range")
+		}
+	}
+	compared.columns = append(compared.columns, "worker", "PostgreSQL", "receiver", "MiB")
 	bars := make([]plotBar, len(contestants))
 	for i, contestant := range contestants {
-		rates, ratios := each(runs[i], rateOf), ratiosOf(runs[i], runs[0], rateOf)
+		rates := each(runs[i], rateOf)
+		row := []string{contestant.name, fmt.Sprintf("%.0f", median(rates)), rangeOf("%.0f", rates)}
+		var notes []string
+		for _, other := range beside {
+			ratios := ratiosOf(runs[i], runs[other], rateOf)
+			row = append(row, fmt.Sprintf("%.2f", median(ratios)), rangeOf("%.2f", ratios))
+			notes = append(notes, fmt.Sprintf("%.2f of %s", median(ratios), contestants[other].name))
+		}
 		memory := median(each(runs[i], func(run *drained) float64 { return float64(run.memory) }))
-		compared.add(contestant.name, fmt.Sprintf("%.0f", median(rates)), rangeOf("%.0f", rates), fmt.Sprintf("%.2f", median(ratios)), rangeOf("%.2f", ratios),
+		compared.add(append(row,
 			perThousand(runs[i], func(run *drained) time.Duration { return run.worker }),
 			perThousand(runs[i], func(run *drained) time.Duration { return run.server }),
 			perThousand(runs[i], func(run *drained) time.Duration { return run.receiver }),
-			mebibytes(memory))
-		bars[i] = plotBar{label: contestant.name, values: rates, note: fmt.Sprintf("%.2f of %s", median(ratios), first), own: contestant.bare == nil}
+			mebibytes(memory))...)
+		bars[i] = plotBar{label: contestant.name, values: rates, note: strings.Join(notes, ", "), own: contestant.bare == nil}
 	}
 	size := fmt.Sprintf("%d deliveries of %d bytes to %d partners, %s, medians and ranges of %s", c.Deliveries, c.Body, c.Partners, plural(c.Workers, "worker"), plural(c.Rounds, "round"))
 	return &report{
