@@ -128,7 +128,7 @@ bench: ## Run the benchmarks, and write what they showed to docs/performance.md;
 	go run ./bench statements --report docs/performance.md
 	go run ./bench stream --report docs/performance.md
 	go run ./bench enqueue --report docs/performance.md
-	go run ./bench latency --events 500 --only bare --only defaults --report docs/performance.md
+	go run ./bench latency --events 500 --only bare --only bare+log --only defaults --report docs/performance.md
 	go run ./bench flat --report docs/performance.md
 	go run ./bench sizes --report docs/performance.md
 	go run ./bench fairness --report docs/performance.md
