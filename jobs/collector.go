@@ -28,7 +28,7 @@ const beginCollect = beginStats + `;
 
 // collectorLock is the SQL expression of the advisory lock's key that the worker holds which collects, of those that
 // share these tables.
-const collectorLock = `hashtextextended('webhook-worker collector ' || coalesce(to_regclass('webhook_settings')::oid, 0), 0)`
+const collectorLock = `hashtextextended('webhook-worker collector ' || ` + ownTables + `, 0)`
 
 // queueCounts are what takes the longer the more there is. Ages are in seconds since the enqueueing; 0: there is none.
 type queueCounts struct {

@@ -107,14 +107,27 @@ func (w *dueWatcher) sayBusy(ctx context.Context) error {
 		}
 		w.queuedAt = now
 	}
-	if _, err := w.pool.Exec(bounded, `
-		update webhook_settings set watched_until = now() + $1 * interval '1 second'
-		 where watched_until < now() + $2 * interval '1 second'`, busyLasts.Seconds(), (busyLasts - busySaid).Seconds()); err != nil {
+	var settings int
+	if err := w.pool.QueryRow(bounded, sayStatement, busyLasts.Seconds(), (busyLasts - busySaid).Seconds()).Scan(&settings); err != nil {
 		return fmt.Errorf("saying that due deliveries are looked for: %w", err)
 	}
-	w.saidAt = now
+	if settings > 0 {
+		w.saidAt = now
+	}
 	return nil
 }
+
+// sayStatement says for $1 seconds that workers look all the time, unless that is said for $2 seconds anyway. It returns 0, and is
+// tried again later, where somebody else has the settings locked: looking for deliveries must not wait for that.
+const sayStatement = `
+	with settings as (
+	    select watched_until from webhook_settings for update skip locked
+	), said as (
+	    update webhook_settings s set watched_until = now() + $1 * interval '1 second'
+	      from settings
+	     where settings.watched_until < now() + $2 * interval '1 second'
+	)
+	select count(*) from settings`
 
 // queuedToNotify counts the transactions of the whole cluster that wait until others that notify have committed: PostgreSQL takes
 // a lock for that which is of no database (PreCommit_Notify in its async.c).

@@ -67,6 +67,22 @@ func TestDueWatcherSeesThatEnqueuersWaitForEachOther(t *testing.T) {
 	require.False(t, says(), "that was long ago")
 }
 
+func TestDueWatcherDoesNotWaitForTheSettings(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	watcher := &dueWatcher{pool: pool, logger: slog.New(slog.DiscardHandler), ended: func() int { return 10 * busyRate }, measuredAt: time.Now().Add(-time.Second)}
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `update webhook_settings set updated_at = now()`)
+	require.NoError(t, err)
+	require.NoError(t, watcher.sayBusy(t.Context()))
+	require.Zero(t, watcher.saidAt)
+	require.NoError(t, tx.Rollback(t.Context()))
+	watcher.before, watcher.measuredAt = 0, time.Now().Add(-time.Second)
+	require.NoError(t, watcher.sayBusy(t.Context()))
+	require.NotZero(t, watcher.saidAt)
+}
+
 func TestQueuedToNotify(t *testing.T) {
 	t.Parallel()
 	pool := testdb.New(t)

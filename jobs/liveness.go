@@ -45,6 +45,9 @@ func clientLock(id string) string {
 	return `hashtextextended('webhook-worker client ' || ` + id + `, 0)`
 }
 
+// ownTables is the SQL expression of what the keys of locks are made of that those share who share these tables.
+const ownTables = `coalesce(to_regclass('webhook_settings')::oid, 0)`
+
 var errAway = errors.New("the connection is away")
 
 // errReadOnly is why a worker waits where it reaches a database that takes no writes.

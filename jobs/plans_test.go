@@ -67,16 +67,18 @@ func TestPlansReadNoWholeTable(t *testing.T) {
 		sql  string
 		args []any
 	}{
-		"storing an event": {storeEventStatement, []any{"user-7", "e", "call.x", "{}", partners.PatternsFor("call.x"), (*uuid.UUID)(nil)}},
-		"loading events":   {loadEventsStatement, []any{[]string{"user-7", "user-8"}, []string{"event-7", "event-8"}}},
-		"closing attempts": {closeAttempts, columns},
-		"withdrawing":      {withdrawAttempts, []any{now, ids}},
-		"due deliveries":   {dueStatement, []any{Queue, dueInterval.Seconds()}},
-		"dead clients":     {freeClients + holdsClientLock("client_id"), []any{[]string{Queue, maintenanceQueue}, []string{"me"}}},
-		"own jobs":         {ownRunning, []any{Queue, []string{"me"}}},
-		"what is late":     {agesStatement, nil},
-		"completing":       {completeStatement, []any{[]int64{7, 8}, []time.Time{time.Now(), time.Now()}, []string{"{}", "{}"}}},
-		"what overtakes":   {firstStatement, []any{Queue, priorityFirst, 500}},
+		"storing an event":          {storeEventStatement, []any{"user-7", "e", "call.x", "{}", partners.PatternsFor("call.x"), (*uuid.UUID)(nil)}},
+		"loading events":            {loadEventsStatement, []any{[]string{"user-7", "user-8"}, []string{"event-7", "event-8"}}},
+		"closing attempts":          {closeAttempts, columns},
+		"withdrawing":               {withdrawAttempts, []any{now, ids}},
+		"due deliveries":            {dueStatement, []any{Queue, dueInterval.Seconds()}},
+		"dead clients":              {freeClients + holdsClientLock("client_id"), []any{[]string{Queue, maintenanceQueue}, []string{"me"}}},
+		"own jobs":                  {ownRunning, []any{Queue, []string{"me"}}},
+		"what is late":              {agesStatement, nil},
+		"completing":                {completeStatement, []any{[]int64{7, 8}, []time.Time{time.Now(), time.Now()}, []string{"{}", "{}"}}},
+		"what overtakes":            {firstStatement, []any{Queue, priorityFirst, 500}},
+		"closing what is left open": {closeAbandoned, []any{time.Now().Add(-time.Minute), time.Now()}},
+		"adding what is unrecorded": {addUnrecorded, []any{time.Now().Add(-time.Minute), time.Now(), time.Hour, false}},
 	} {
 		rows, err := pool.Query(t.Context(), "explain "+statement.sql, statement.args...)
 		require.NoError(t, err, name)
@@ -94,10 +96,10 @@ var grownTables = []string{
 	 select 'user-' || n, 'P', 'p', 'https://partner.example/', '\x00', 'none', '{call.*}' from generate_series(1, 5000) n`,
 	`insert into webhook_events (user_id, event_id, event_type, payload, partner_ids, delivery_ids)
 	 select 'user-' || n % 5000, 'event-' || n, 'call.x', '{}', '{}', '{}' from generate_series(1, 20000) n`,
-	`insert into river_job (kind, queue, max_attempts, args, state, scheduled_at, finalized_at, attempted_at, attempted_by)
+	`insert into river_job (kind, queue, max_attempts, args, state, scheduled_at, finalized_at, attempted_at, attempted_by, errors)
 	 select 'webhook_delivery', 'webhooks', 6, jsonb_build_object('delivery_id', gen_random_uuid(), 'user_id', 'user-' || n % 5000),
 	        case when n % 10 = 0 then 'available' else 'completed' end::river_job_state, now() - interval '1 hour',
-	        case when n % 10 > 0 then now() end, now(), array['client']
+	        case when n % 10 > 0 then now() - n * interval '1 minute' end, now(), array['client'], case when n % 10 = 1 then array['{"attempt": 1}'::jsonb] end
 	   from generate_series(1, 20000) n`,
 	`insert into webhook_delivery_log (attempt_id, delivery_id, job_id, attempt, trigger, outcome, client_id, started_at)
 	 select gen_random_uuid(), gen_random_uuid(), n, 1, 'schedule', 'delivered', 'client', now() + (n - 5000) * interval '2 min' from generate_series(1, 20000) n`,

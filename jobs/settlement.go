@@ -78,10 +78,17 @@ func (w *settlementWorker) Work(ctx context.Context, _ *river.Job[settlementArgs
 
 // step settles the next part, and says whether there is more.
 func (w *settlementWorker) step(ctx context.Context) (bool, error) {
-	var from, to, horizon time.Time
+	var settled, from, to, horizon time.Time
 	var closed, added int64
-	err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, nextPart, settlementStep, w.after).Scan(&from, &to, &horizon)
+	err := pgx.BeginTxFunc(ctx, w.pool, pgx.TxOptions{BeginQuery: beginSettlement}, func(tx pgx.Tx) error {
+		var alone bool
+		if err := tx.QueryRow(ctx, `select pg_try_advisory_xact_lock(`+settlementLock+`)`).Scan(&alone); err != nil {
+			return err
+		}
+		if !alone {
+			return pgx.ErrNoRows
+		}
+		err := tx.QueryRow(ctx, nextPart, settlementStep, w.after).Scan(&settled, &from, &to, &horizon)
 		if err != nil {
 			return err
 		}
@@ -100,7 +107,8 @@ func (w *settlementWorker) step(ctx context.Context) (bool, error) {
 		if err := tx.QueryRow(ctx, firstOpen, from, to).Scan(&to); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `update webhook_settings set log_settled_until = $1`, to)
+		// An operator may have set it back meanwhile.
+		_, err = tx.Exec(ctx, `update webhook_settings set log_settled_until = $1 where log_settled_until = $2`, to, settled)
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -116,11 +124,19 @@ func (w *settlementWorker) step(ctx context.Context) (bool, error) {
 	return to.After(from) && to.Before(horizon), nil
 }
 
-// nextPart is from and until when to settle now, and until when in the end. There is nothing to settle before
-// the first attempt and the first job that ended.
+// beginSettlement begins a step. Compiling its statements would take longer than they do.
+const beginSettlement = `begin; set local jit = off`
+
+// settlementLock is the SQL expression of the advisory lock's key that a step holds. The row that says how far the settlement has
+// come is locked for no longer than its update takes: workers write to it each second.
+const settlementLock = `hashtextextended('webhook-worker settlement ' || ` + ownTables + `, 0)`
+
+// nextPart is how far the settlement has come, from and until when to settle now, and until when in the end. There is nothing to
+// settle before the first attempt and the first job that ended.
 const nextPart = `
 	with part as (
-	    select greatest(s.log_settled_until, coalesce(least(
+	    select s.log_settled_until as settled_until,
+	           greatest(s.log_settled_until, coalesce(least(
 	               (select min(started_at) from webhook_delivery_log),
 	               (select min(finalized_at) from river_job where state = 'cancelled' and finalized_at is not null),
 	               (select min(finalized_at) from river_job where state = 'completed' and finalized_at is not null),
@@ -129,9 +145,8 @@ const nextPart = `
 	           now() - $2::interval as horizon
 	      from webhook_settings s
 	     where s.log_settled_until < now() - $2::interval
-	       for update skip locked
 	)
-	select begins_at, least(begins_at + $1::interval, horizon), horizon from part`
+	select settled_until, begins_at, least(begins_at + $1::interval, horizon), horizon from part`
 
 // River's words for a job whose worker it lost.
 const rescued = `'Stuck job rescued by JobRescuer'`
@@ -172,15 +187,28 @@ const closeAbandoned = `
 
 // addUnrecorded adds the attempts that a job has an error of and the log has nothing, because the worker died
 // before it wrote any, or never understood the job; and the end of jobs that were cancelled in River. What a
-// job says may be anything then.
+// job says may be anything then. What the log has of a job is summed up, which PostgreSQL does for each job by the index of
+// deliveries: it might read the whole log for a join.
 const addUnrecorded = `
 	with ended as (
-	    select j.id, j.state, j.attempt, j.errors, j.attempted_by, j.created_at, j.finalized_at,
-	           case when j.args->>'delivery_id' ~ ` + uuidPattern + ` then (j.args->>'delivery_id')::uuid end as delivery_id,
-	           case when j.args->>'partner_id' ~ ` + uuidPattern + ` then (j.args->>'partner_id')::uuid end as partner_id,
+	    select j.id, j.state, j.attempt, j.errors, j.attempted_by, j.created_at, j.finalized_at, delivery_id, partner_id,
 	           j.args->>'user_id' as user_id, j.args->>'event_id' as event_id, j.args->>'event_type' as event_type,
-	           case when j.metadata->>'trigger' in ('replay', 'recover', 'manual', 'test') then j.metadata->>'trigger' else 'schedule' end as trigger
+	           case when j.metadata->>'trigger' in ('replay', 'recover', 'manual', 'test') then j.metadata->>'trigger' else 'schedule' end as trigger,
+	           attempts_recorded, cancelling_recorded
 	      from river_job j
+	     cross join lateral (
+	           select case when j.args->>'delivery_id' ~* ` + uuidPattern + ` then (j.args->>'delivery_id')::uuid end,
+	                  case when j.args->>'partner_id' ~* ` + uuidPattern + ` then (j.args->>'partner_id')::uuid end) as ids (delivery_id, partner_id)
+	     cross join lateral (
+	           select coalesce(array_agg(l.attempt) filter (where l.error_kind is distinct from 'shutdown'), '{}'),
+	                  coalesce(bool_or(l.outcome = 'cancelled' and l.started_at between j.finalized_at - interval '1 minute' and j.finalized_at + interval '1 minute'), false)
+	             from (select attempt, error_kind, outcome, started_at
+	                     from webhook_delivery_log
+	                    where delivery_id = ids.delivery_id and job_id = j.id
+	                    union all
+	                   select attempt, error_kind, outcome, started_at
+	                     from webhook_delivery_log
+	                    where delivery_id is null and job_id = j.id and ids.delivery_id is null) as l) as log (attempts_recorded, cancelling_recorded)
 	     where j.kind = 'webhook_delivery'
 	       and j.state in ('cancelled', 'completed', 'discarded')
 	       and j.finalized_at >= $1 and j.finalized_at < $2
@@ -192,21 +220,13 @@ const addUnrecorded = `
 	           (e->>'at')::timestamptz as at
 	      from ended
 	     cross join lateral unnest(ended.errors) as e
-	     where not exists (
-	           select from webhook_delivery_log l
-	            where (l.delivery_id = ended.delivery_id or ended.delivery_id is null)
-	              and l.job_id = ended.id and l.attempt = (e->>'attempt')::smallint
-	              and l.error_kind is distinct from 'shutdown')
+	     where (e->>'attempt')::smallint <> all (attempts_recorded)
 	     union all
 	    select ended.id, ended.attempt, 'manual', 'cancelled', 'cancelled in River', ended.finalized_at
 	      from ended
 	     where ended.state = 'cancelled'
 	       and coalesce(ended.errors[array_upper(ended.errors, 1)]->>'error' not like 'JobCancelError%', true)
-	       and not exists (
-	           select from webhook_delivery_log l
-	            where (l.delivery_id = ended.delivery_id or ended.delivery_id is null)
-	              and l.job_id = ended.id and l.outcome = 'cancelled'
-	              and l.started_at between ended.finalized_at - interval '1 minute' and ended.finalized_at + interval '1 minute')
+	       and not cancelling_recorded
 	)
 	insert into webhook_delivery_log
 	       (attempt_id, delivery_id, job_id, user_id, partner_id, event_id, event_type, attempt, trigger,
