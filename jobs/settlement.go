@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
@@ -78,7 +79,8 @@ func (w *settlementWorker) Work(ctx context.Context, _ *river.Job[settlementArgs
 
 // step settles the next part, and says whether there is more.
 func (w *settlementWorker) step(ctx context.Context) (bool, error) {
-	var settled, from, to, horizon time.Time
+	var settled pgtype.Timestamptz // an operator may set it to -infinity
+	var from, to, horizon time.Time
 	var closed, added int64
 	err := pgx.BeginTxFunc(ctx, w.pool, pgx.TxOptions{BeginQuery: beginSettlement}, func(tx pgx.Tx) error {
 		var alone bool

@@ -17,7 +17,7 @@ func TestSettlementHoldsUpNobody(t *testing.T) {
 	pool := testdb.New(t)
 	worker := &settlementWorker{pool: pool, logger: slog.New(slog.DiscardHandler), logged: true, after: time.Minute, keep: -1}
 	_, err := pool.Exec(t.Context(), `
-		update webhook_settings set log_settled_until = now() - interval '1 hour';
+		update webhook_settings set log_settled_until = '-infinity';
 		insert into webhook_delivery_log (attempt_id, delivery_id, job_id, attempt, trigger, outcome, client_id, started_at)
 		values (gen_random_uuid(), gen_random_uuid(), 7, 1, 'schedule', 'sending', 'dead-worker', now() - interval '30 minutes')`)
 	require.NoError(t, err)
@@ -42,7 +42,7 @@ func TestSettlementHoldsUpNobody(t *testing.T) {
 	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 		_, err := tx.Exec(t.Context(), `set local lock_timeout = '1s'`)
 		require.NoError(t, err)
-		return tx.QueryRow(t.Context(), `update webhook_settings set log_settled_until = now() - interval '2 hours' returning log_settled_until`).Scan(&set)
+		return tx.QueryRow(t.Context(), `update webhook_settings set log_settled_until = now() - interval '1 hour' returning log_settled_until`).Scan(&set)
 	}))
 
 	require.NoError(t, busy.Rollback(t.Context()))
