@@ -15,10 +15,10 @@ type contestantFlags struct {
 
 // contestant is what takes part in the rounds.
 type contestant struct {
-	name  string
-	bare  *database // what a bare worker works on; nil: this is the product
-	limit bool      // others are compared with it, as they are with the first
-	start func(instance string) (*process, error)
+	name     string
+	bare     *database // what a bare worker works on; nil: this is the product
+	baseline bool      // others are compared with it, as they are with the first
+	start    func(instance string) (*process, error)
 }
 
 // narrow leaves out all but some contestants and those that are added, unless flags say who takes part.
@@ -37,7 +37,7 @@ func (c *contestantFlags) narrow(names ...string) {
 func (c *contestantFlags) contestants(s *stage) []contestant {
 	bare := func(name string, on *database, flags ...string) contestant {
 		flags = append(flags, fmt.Sprint("--concurrent=", c.Concurrent))
-		return contestant{name: name, bare: on, limit: on == s.bare, start: func(string) (*process, error) { return s.startBare(on.dsn, flags...) }}
+		return contestant{name: name, bare: on, baseline: on == s.bare, start: func(string) (*process, error) { return s.startBare(on.dsn, flags...) }}
 	}
 	all := []contestant{bare("bare", s.bare), bare("bare+log", s.bare, "--log"), bare("lean+log", s.lean, "--log")}
 	for _, try := range append([]string{fmt.Sprint("tuned MAX_CONCURRENT_DELIVERIES=", c.Concurrent), "defaults"}, c.Try...) {

@@ -123,7 +123,7 @@ func (c *throughputCommand) drain(ctx context.Context, s *stage, counter *arriva
 	return run, nil
 }
 
-// compare compares the contestants, round by round, with the first of them and with the limits.
+// compare compares the contestants, round by round, with the first of them and with the baselines.
 func (c *throughputCommand) compare(contestants []contestant, runs [][]drained) *report {
 	perThousand := func(runs []drained, of func(*drained) time.Duration) string {
 		return fmt.Sprintf("%.0f", median(each(runs, func(run *drained) float64 { return milliseconds(of(run)) * 1000 / float64(c.Deliveries) })))
@@ -131,7 +131,7 @@ func (c *throughputCommand) compare(contestants []contestant, runs [][]drained) 
 	compared := &table{columns: []string{"", "deliveries/s", "range"}}
 	var beside []int
 	for i, contestant := range contestants {
-		if i == 0 || contestant.limit {
+		if i == 0 || contestant.baseline {
 			beside = append(beside, i)
 			compared.columns = append(compared.columns, "of "+contestant.name, "range")
 		}
@@ -145,7 +145,9 @@ func (c *throughputCommand) compare(contestants []contestant, runs [][]drained) 
 		for _, other := range beside {
 			ratios := ratiosOf(runs[i], runs[other], rateOf)
 			row = append(row, fmt.Sprintf("%.2f", median(ratios)), rangeOf("%.2f", ratios))
-			notes = append(notes, fmt.Sprintf("%.2f of %s", median(ratios), contestants[other].name))
+			if other != i {
+				notes = append(notes, fmt.Sprintf("%.2f of %s", median(ratios), contestants[other].name))
+			}
 		}
 		memory := median(each(runs[i], func(run *drained) float64 { return float64(run.memory) }))
 		compared.add(append(row,

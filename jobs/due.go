@@ -107,27 +107,25 @@ func (w *dueWatcher) sayBusy(ctx context.Context) error {
 		}
 		w.queuedAt = now
 	}
-	var settings int
-	if err := w.pool.QueryRow(bounded, sayStatement, busyLasts.Seconds(), (busyLasts - busySaid).Seconds()).Scan(&settings); err != nil {
+	var said bool
+	if err := w.pool.QueryRow(bounded, sayStatement, busyLasts.Seconds(), (busyLasts - busySaid).Seconds()).Scan(&said); err != nil {
 		return fmt.Errorf("saying that due deliveries are looked for: %w", err)
 	}
-	if settings > 0 {
+	if said {
 		w.saidAt = now
 	}
 	return nil
 }
 
-// sayStatement says for $1 seconds that workers look all the time, unless that is said for $2 seconds anyway. It returns 0, and is
-// tried again later, where somebody else has the settings locked: looking for deliveries must not wait for that.
+// sayStatement says for $1 seconds that workers look all the time, unless that is said for $2 seconds anyway, and returns whether it is
+// said. Where somebody has the settings locked it is not, and tried again later: looking for deliveries must not wait for that.
 const sayStatement = `
-	with settings as (
-	    select watched_until from webhook_settings for update skip locked
+	with unsaid as (
+	    select from webhook_settings where watched_until < now() + $2 * interval '1 second' for no key update skip locked
 	), said as (
-	    update webhook_settings s set watched_until = now() + $1 * interval '1 second'
-	      from settings
-	     where settings.watched_until < now() + $2 * interval '1 second'
+	    update webhook_settings set watched_until = now() + $1 * interval '1 second' where exists (select from unsaid) returning true
 	)
-	select count(*) from settings`
+	select exists (select from said) or exists (select from webhook_settings where watched_until >= now() + $2 * interval '1 second')`
 
 // queuedToNotify counts the transactions of the whole cluster that wait until others that notify have committed: PostgreSQL takes
 // a lock for that which is of no database (PreCommit_Notify in its async.c).

@@ -45,7 +45,7 @@ func clientLock(id string) string {
 	return `hashtextextended('webhook-worker client ' || ` + id + `, 0)`
 }
 
-// ownTables is the SQL expression of what the keys of locks are made of that those share who share these tables.
+// ownTables is an SQL expression that differs from schema to schema: part of the keys of locks that are about its tables.
 const ownTables = `coalesce(to_regclass('webhook_settings')::oid, 0)`
 
 var errAway = errors.New("the connection is away")

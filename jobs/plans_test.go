@@ -78,7 +78,6 @@ func TestPlansReadNoWholeTable(t *testing.T) {
 		"completing":                {completeStatement, []any{[]int64{7, 8}, []time.Time{time.Now(), time.Now()}, []string{"{}", "{}"}}},
 		"what overtakes":            {firstStatement, []any{Queue, priorityFirst, 500}},
 		"closing what is left open": {closeAbandoned, []any{time.Now().Add(-time.Minute), time.Now()}},
-		"adding what is unrecorded": {addUnrecorded, []any{time.Now().Add(-time.Minute), time.Now(), time.Hour, false}},
 	} {
 		rows, err := pool.Query(t.Context(), "explain "+statement.sql, statement.args...)
 		require.NoError(t, err, name)
@@ -87,6 +86,29 @@ func TestPlansReadNoWholeTable(t *testing.T) {
 		for _, table := range []string{"river_job", "webhook_events", "webhook_delivery_log", "partner_webhooks"} {
 			require.NotContains(t, strings.Join(lines, "\n"), "Seq Scan on "+table, name)
 		}
+	}
+}
+
+// Nor does the settlement, with whatever a plan assumes of the time that it goes through.
+func TestPlansOfTheSettlementGoByDelivery(t *testing.T) {
+	t.Parallel()
+	pool := testdb.New(t)
+	for _, statement := range grownTables {
+		_, err := pool.Exec(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	for _, mode := range []string{"force_generic_plan", "force_custom_plan"} {
+		worker := asWorker(t, pool)
+		_, err := worker.Exec(t.Context(), `set plan_cache_mode = `+mode+`; prepare added as `+addUnrecorded)
+		require.NoError(t, err)
+		rows, err := worker.Query(t.Context(), `explain execute added (now() - interval '6 hours', now(), '1 hour', false)`, pgx.QueryExecModeSimpleProtocol)
+		require.NoError(t, err)
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		require.NoError(t, err)
+		plan := strings.Join(lines, "\n")
+		require.NotContains(t, plan, "Seq Scan on webhook_delivery_log", mode)
+		require.Contains(t, plan, "Index Cond: (delivery_id = found.delivery_id)", mode)
+		require.Equal(t, strings.Count(plan, " on webhook_delivery_log_"), strings.Count(plan, "Index Cond: (delivery_id"), "%s: %s", mode, plan)
 	}
 }
 

@@ -109,12 +109,17 @@ func (w *settlementWorker) step(ctx context.Context) (bool, error) {
 		if err := tx.QueryRow(ctx, firstOpen, from, to).Scan(&to); err != nil {
 			return err
 		}
-		// An operator may have set it back meanwhile.
-		_, err = tx.Exec(ctx, `update webhook_settings set log_settled_until = $1 where log_settled_until = $2`, to, settled)
+		said, err := tx.Exec(ctx, `update webhook_settings set log_settled_until = $1 where log_settled_until = $2`, to, settled)
+		if err == nil && said.RowsAffected() == 0 {
+			return errSetMeanwhile
+		}
 		return err
 	})
-	if errors.Is(err, pgx.ErrNoRows) {
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
 		return false, nil // it is settled, or another worker is at it
+	case errors.Is(err, errSetMeanwhile):
+		return true, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("settling webhook_delivery_log: %w", err)
@@ -126,8 +131,12 @@ func (w *settlementWorker) step(ctx context.Context) (bool, error) {
 	return to.After(from) && to.Before(horizon), nil
 }
 
-// beginSettlement begins a step. Compiling its statements would take longer than they do.
-const beginSettlement = `begin; set local jit = off`
+// errSetMeanwhile is why a step is taken back: an operator, or a worker of an earlier version, has set how far the settlement has come.
+var errSetMeanwhile = errors.New("webhook_settings.log_settled_until was set meanwhile")
+
+// beginSettlement begins a step. Compiling its statements would take longer than they do; what waits for a lock is tried again when
+// the next settlement is due.
+const beginSettlement = `begin; set local jit = off; set local lock_timeout = '30s'`
 
 // settlementLock is the SQL expression of the advisory lock's key that a step holds. The row that says how far the settlement has
 // come is locked for no longer than its update takes: workers write to it each second.
@@ -192,29 +201,35 @@ const closeAbandoned = `
 // job says may be anything then. What the log has of a job is summed up, which PostgreSQL does for each job by the index of
 // deliveries: it might read the whole log for a join.
 const addUnrecorded = `
-	with ended as (
-	    select j.id, j.state, j.attempt, j.errors, j.attempted_by, j.created_at, j.finalized_at, delivery_id, partner_id,
+	with found as materialized (
+	    select j.id, j.state, j.attempt, j.errors, j.attempted_by, j.created_at, j.finalized_at,
+	           case when j.args->>'delivery_id' ~* ` + uuidPattern + ` then (j.args->>'delivery_id')::uuid end as delivery_id,
+	           case when j.args->>'partner_id' ~* ` + uuidPattern + ` then (j.args->>'partner_id')::uuid end as partner_id,
 	           j.args->>'user_id' as user_id, j.args->>'event_id' as event_id, j.args->>'event_type' as event_type,
-	           case when j.metadata->>'trigger' in ('replay', 'recover', 'manual', 'test') then j.metadata->>'trigger' else 'schedule' end as trigger,
-	           attempts_recorded, cancelling_recorded
+	           case when j.metadata->>'trigger' in ('replay', 'recover', 'manual', 'test') then j.metadata->>'trigger' else 'schedule' end as trigger
 	      from river_job j
-	     cross join lateral (
-	           select case when j.args->>'delivery_id' ~* ` + uuidPattern + ` then (j.args->>'delivery_id')::uuid end,
-	                  case when j.args->>'partner_id' ~* ` + uuidPattern + ` then (j.args->>'partner_id')::uuid end) as ids (delivery_id, partner_id)
-	     cross join lateral (
-	           select coalesce(array_agg(l.attempt) filter (where l.error_kind is distinct from 'shutdown'), '{}'),
-	                  coalesce(bool_or(l.outcome = 'cancelled' and l.started_at between j.finalized_at - interval '1 minute' and j.finalized_at + interval '1 minute'), false)
-	             from (select attempt, error_kind, outcome, started_at
-	                     from webhook_delivery_log
-	                    where delivery_id = ids.delivery_id and job_id = j.id
-	                    union all
-	                   select attempt, error_kind, outcome, started_at
-	                     from webhook_delivery_log
-	                    where delivery_id is null and job_id = j.id and ids.delivery_id is null) as l) as log (attempts_recorded, cancelling_recorded)
 	     where j.kind = 'webhook_delivery'
 	       and j.state in ('cancelled', 'completed', 'discarded')
 	       and j.finalized_at >= $1 and j.finalized_at < $2
 	       and (j.errors is not null or j.state = 'cancelled')
+	), nameless as (
+	    select job_id, array_agg(attempt) filter (where error_kind is distinct from 'shutdown') as attempts,
+	           array_agg(started_at) filter (where outcome = 'cancelled') as cancelled_at
+	      from webhook_delivery_log
+	     where delivery_id is null
+	     group by job_id
+	), ended as (
+	    select found.id, state, attempt, errors, attempted_by, created_at, finalized_at, delivery_id, partner_id, user_id, event_id, event_type, trigger,
+	           coalesce(log.attempts, nameless.attempts, '{}') as attempts_recorded,
+	           exists (select from unnest(coalesce(log.cancelled_at, nameless.cancelled_at)) as at
+	                    where at between found.finalized_at - interval '1 minute' and found.finalized_at + interval '1 minute') as cancelling_recorded
+	      from found
+	     cross join lateral (
+	           select array_agg(attempt) filter (where error_kind is distinct from 'shutdown') as attempts,
+	                  array_agg(started_at) filter (where outcome = 'cancelled') as cancelled_at
+	             from webhook_delivery_log
+	            where delivery_id = found.delivery_id and job_id = found.id) as log
+	      left join nameless on found.delivery_id is null and nameless.job_id = found.id
 	), unrecorded as (
 	    select ended.id, (e->>'attempt')::smallint as attempt, ended.trigger,
 	           case when e->>'error' = ` + rescued + ` then 'lost' else 'failed' end as outcome,
@@ -240,8 +255,8 @@ const addUnrecorded = `
 	  join ended using (id)
 	 where $4 or u.at > now() - $3::interval -- what retention has removed was on record`
 
-// uuidPattern is what the ids of deliveries look like.
-const uuidPattern = `'^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'`
+// uuidPattern is what ids look like, in any of the forms that both PostgreSQL and a worker take; letters may be of either case.
+const uuidPattern = `'^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\{[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\})$'`
 
 // firstOpen is until when everything is settled.
 const firstOpen = `
