@@ -11,9 +11,6 @@ const jobOfUser = `j.kind = 'webhook_delivery' and (@user::text = '' or j.args->
 const logSince = `(greatest(coalesce(now() - @attempts::interval, '-infinity'),
 	               (select coalesce(min(started_at), 'infinity') from webhook_delivery_log)) + @grace::interval)`
 
-// deliveryID is the delivery of job j; null if it is no UUID, which would end the statement.
-const deliveryID = `case when j.args->>'delivery_id' ~* ` + uuidPattern + ` then (j.args->>'delivery_id')::uuid end`
-
 // sameDelivery compares an attempt l with a job j, for two of the same job id. It is written so that no hash
 // is made of it: that of the job id does.
 const sameDelivery = `(l.delivery_id::text = j.args->>'delivery_id') is true`

@@ -1,13 +1,10 @@
 package jobs
 
 import (
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/epicvoice/webhook-worker/internal/testdb"
@@ -60,21 +57,13 @@ var heldTables = []string{
 
 func TestPlansOfHeldDeliveries(t *testing.T) {
 	t.Parallel()
-	pool := testdb.New(t)
-	for _, statement := range slices.Concat(grownTables, heldTables) {
-		_, err := pool.Exec(t.Context(), statement)
-		require.NoError(t, err, statement)
-	}
+	pool := grown(t, heldTables...)
 	var partner uuid.UUID
 	require.NoError(t, pool.QueryRow(t.Context(), `select (args->>'partner_id')::uuid from river_job where queue like 'webhooks-held-%' limit 1`).Scan(&partner))
 	worker := asWorker(t, pool)
 	for name, statement := range heldStatements(partner) {
 		for _, db := range []querier{pool, worker} {
-			rows, err := db.Query(t.Context(), "explain "+statement.sql, statement.args...)
-			require.NoError(t, err, name)
-			lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-			require.NoError(t, err, name)
-			plan := strings.Join(lines, "\n")
+			plan := planOf(t, db, "explain "+statement.sql, statement.args...)
 			for _, table := range []string{"river_job", "partner_webhooks", "webhook_partner_rates", "webhook_partner_health"} {
 				require.NotContains(t, plan, "Seq Scan on "+table, "%s: %s", name, plan)
 			}

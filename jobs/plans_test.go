@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,11 +55,7 @@ func TestPlansAreCheap(t *testing.T) {
 // have grown: none reads a table from end to end.
 func TestPlansReadNoWholeTable(t *testing.T) {
 	t.Parallel()
-	pool := testdb.New(t)
-	for _, statement := range grownTables {
-		_, err := pool.Exec(t.Context(), statement)
-		require.NoError(t, err)
-	}
+	pool := grown(t)
 	columns, err := closeColumns([]*Attempt{newTestAttempt()})
 	require.NoError(t, err)
 	now := []time.Time{time.Now()}
@@ -79,12 +76,9 @@ func TestPlansReadNoWholeTable(t *testing.T) {
 		"what overtakes":            {firstStatement, []any{Queue, priorityFirst, 500}},
 		"closing what is left open": {closeAbandoned, []any{time.Now().Add(-time.Minute), time.Now()}},
 	} {
-		rows, err := pool.Query(t.Context(), "explain "+statement.sql, statement.args...)
-		require.NoError(t, err, name)
-		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		require.NoError(t, err, name)
+		plan := planOf(t, pool, "explain "+statement.sql, statement.args...)
 		for _, table := range []string{"river_job", "webhook_events", "webhook_delivery_log", "partner_webhooks"} {
-			require.NotContains(t, strings.Join(lines, "\n"), "Seq Scan on "+table, name)
+			require.NotContains(t, plan, "Seq Scan on "+table, name)
 		}
 	}
 }
@@ -92,20 +86,12 @@ func TestPlansReadNoWholeTable(t *testing.T) {
 // Nor does the settlement, with whatever a plan assumes of the time that it goes through.
 func TestPlansOfTheSettlementGoByDelivery(t *testing.T) {
 	t.Parallel()
-	pool := testdb.New(t)
-	for _, statement := range grownTables {
-		_, err := pool.Exec(t.Context(), statement)
-		require.NoError(t, err)
-	}
+	pool := grown(t)
 	for _, mode := range []string{"force_generic_plan", "force_custom_plan"} {
 		worker := asWorker(t, pool)
 		_, err := worker.Exec(t.Context(), `set plan_cache_mode = `+mode+`; prepare added as `+addUnrecorded)
 		require.NoError(t, err)
-		rows, err := worker.Query(t.Context(), `explain execute added (now() - interval '6 hours', now(), '1 hour', false)`, pgx.QueryExecModeSimpleProtocol)
-		require.NoError(t, err)
-		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		require.NoError(t, err)
-		plan := strings.Join(lines, "\n")
+		plan := planOf(t, worker, `explain execute added (now() - interval '6 hours', now(), '1 hour', false)`, pgx.QueryExecModeSimpleProtocol)
 		require.NotContains(t, plan, "Seq Scan on webhook_delivery_log", mode)
 		require.Contains(t, plan, "Index Cond: (delivery_id = found.delivery_id)", mode)
 		require.Equal(t, strings.Count(plan, " on webhook_delivery_log_"), strings.Count(plan, "Index Cond: (delivery_id"), "%s: %s", mode, plan)
@@ -128,6 +114,25 @@ var grownTables = []string{
 	`insert into webhook_delivery_log (attempt_id, delivery_id, job_id, attempt, trigger, outcome, client_id, started_at)
 	 select gen_random_uuid(), gen_random_uuid(), n, 1, 'schedule', 'delivered', 'client', '2020-01-01' from generate_series(1, 5000) n`,
 	`analyze`,
+}
+
+// grown is a database whose tables have grown, by grownTables and more statements.
+func grown(t *testing.T, more ...string) *pgxpool.Pool {
+	t.Helper()
+	pool := testdb.New(t)
+	for _, statement := range slices.Concat(grownTables, more) {
+		_, err := pool.Exec(t.Context(), statement)
+		require.NoError(t, err, statement)
+	}
+	return pool
+}
+
+// planOf is what an explain statement says.
+func planOf(t *testing.T, db querier, explain string, args ...any) string {
+	t.Helper()
+	lines, err := collect(t.Context(), db, pgx.RowTo[string], explain, args...)
+	require.NoError(t, err, explain)
+	return strings.Join(lines, "\n")
 }
 
 // asWorker is a connection to the pool's database in the role webhook_worker.

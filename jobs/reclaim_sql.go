@@ -12,7 +12,7 @@ const reclaimStatement = "" + //nolint:unqueryvet // each part takes on what the
 	           j.priority, j.queue, j.scheduled_at, j.tags, j.unique_key, j.unique_states,
 	           ` + clientOfJob + ` as client_id,
 	           nextval(pg_get_serial_sequence('river_job', 'id')) as new_id,
-	           case when j.args->>'delivery_id' ~* ` + uuidPattern + ` then (j.args->>'delivery_id')::uuid end as delivery_id,
+	           ` + deliveryID + ` as delivery_id,
 	           case when j.metadata->'lost'->>'errors' = cardinality(coalesce(j.errors, '{}'))::text and j.metadata->'lost'->>'in_a_row' ~ '^[0-9]{1,4}$'
 	                then (j.metadata->'lost'->>'in_a_row')::int else 0 end + 1 as losses
 	      from river_job j

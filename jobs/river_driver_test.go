@@ -88,12 +88,8 @@ func TestOldJobsAreFoundByTheirTime(t *testing.T) {
 	_, err = pool.Exec(t.Context(), `analyze river_job`)
 	require.NoError(t, err)
 	day := 24 * time.Hour
-	rows, err := pool.Query(t.Context(), "explain (analyze, timing off, costs off) "+removeOldJobs,
+	plan := planOf(t, pool, "explain (analyze, timing off, costs off) "+removeOldJobs,
 		true, time.Now().Add(-90*day), true, time.Now().Add(-day), true, time.Now().Add(-90*day), 10000)
-	require.NoError(t, err)
-	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(t, err)
-	plan := strings.Join(lines, "\n")
 	require.Equal(t, 3, strings.Count(plan, "river_job_state_and_finalized_at_index"), plan)
 	require.NotContains(t, plan, "Rows Removed by Filter", plan)
 }

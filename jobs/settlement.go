@@ -120,8 +120,7 @@ func (w *settlementWorker) step(ctx context.Context) (bool, error) {
 		return false, nil // it is settled, or another worker is at it
 	case errors.Is(err, errSetMeanwhile):
 		return true, nil
-	}
-	if err != nil {
+	case err != nil:
 		return false, fmt.Errorf("settling webhook_delivery_log: %w", err)
 	}
 	if closed+added > 0 {
@@ -203,7 +202,7 @@ const closeAbandoned = `
 const addUnrecorded = `
 	with found as materialized (
 	    select j.id, j.state, j.attempt, j.errors, j.attempted_by, j.created_at, j.finalized_at,
-	           case when j.args->>'delivery_id' ~* ` + uuidPattern + ` then (j.args->>'delivery_id')::uuid end as delivery_id,
+	           ` + deliveryID + ` as delivery_id,
 	           case when j.args->>'partner_id' ~* ` + uuidPattern + ` then (j.args->>'partner_id')::uuid end as partner_id,
 	           j.args->>'user_id' as user_id, j.args->>'event_id' as event_id, j.args->>'event_type' as event_type,
 	           case when j.metadata->>'trigger' in ('replay', 'recover', 'manual', 'test') then j.metadata->>'trigger' else 'schedule' end as trigger
@@ -213,8 +212,7 @@ const addUnrecorded = `
 	       and j.finalized_at >= $1 and j.finalized_at < $2
 	       and (j.errors is not null or j.state = 'cancelled')
 	), nameless as (
-	    select job_id, array_agg(attempt) filter (where error_kind is distinct from 'shutdown') as attempts,
-	           array_agg(started_at) filter (where outcome = 'cancelled') as cancelled_at
+	    select job_id, ` + summedUp + `
 	      from webhook_delivery_log
 	     where delivery_id is null
 	     group by job_id
@@ -225,8 +223,7 @@ const addUnrecorded = `
 	                    where at between found.finalized_at - interval '1 minute' and found.finalized_at + interval '1 minute') as cancelling_recorded
 	      from found
 	     cross join lateral (
-	           select array_agg(attempt) filter (where error_kind is distinct from 'shutdown') as attempts,
-	                  array_agg(started_at) filter (where outcome = 'cancelled') as cancelled_at
+	           select ` + summedUp + `
 	             from webhook_delivery_log
 	            where delivery_id = found.delivery_id and job_id = found.id) as log
 	      left join nameless on found.delivery_id is null and nameless.job_id = found.id
@@ -255,8 +252,16 @@ const addUnrecorded = `
 	  join ended using (id)
 	 where $4 or u.at > now() - $3::interval -- what retention has removed was on record`
 
+// summedUp are the tries of a job that the log has, without those that a shutdown gave back, and when it says that the job was
+// cancelled.
+const summedUp = `array_agg(attempt) filter (where error_kind is distinct from 'shutdown') as attempts,
+	           array_agg(started_at) filter (where outcome = 'cancelled') as cancelled_at`
+
 // uuidPattern is what ids look like, in any of the forms that both PostgreSQL and a worker take; letters may be of either case.
 const uuidPattern = `'^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\{[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\})$'`
+
+// deliveryID is the delivery of job j; null if it is no UUID, which would end the statement.
+const deliveryID = `case when j.args->>'delivery_id' ~* ` + uuidPattern + ` then (j.args->>'delivery_id')::uuid end`
 
 // firstOpen is until when everything is settled.
 const firstOpen = `
