@@ -13,39 +13,15 @@ CREATE TYPE public.river_job_state AS ENUM (
     'scheduled'
 );
 
-CREATE FUNCTION public.webhook_store_call_outcome(user_id text, call_id text, outcome_data json) RETURNS SETOF uuid
-    LANGUAGE plpgsql
-    SET search_path TO 'public', 'pg_temp'
-    AS $$
-declare
-    members json;
-    event_type text;
-begin
-    perform webhook_require_text('call_id', call_id, 126);
-    perform webhook_require_payload(outcome_data);
-    -- PostgreSQL reads no member of a document that has an escape of NUL or of half a character in any text;
-    -- another control character stands for those here. \x01 cannot be in JSON: it stands for an escaped
-    -- backslash meanwhile.
-    members := replace(regexp_replace(replace(outcome_data::text, '\\', E'\x01'),
-                                      '\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '\\u0001', 'g'), E'\x01', '\\');
-    if json_typeof(members->'event_type') is distinct from 'string' then
-        raise exception 'event_type must be in the outcome, as text such as call.completed' using errcode = 'invalid_parameter_value';
-    end if;
-    event_type := members->>'event_type';
-    perform webhook_require_event_type(event_type);
-    return query select webhook_store_event(user_id, event_type, outcome_data, call_id || ':' || event_type, 'first');
-end
-$$;
-
-COMMENT ON FUNCTION public.webhook_store_call_outcome(user_id text, call_id text, outcome_data json) IS 'What the forms of enqueue_call_outcome_webhook share.';
-
 CREATE FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data json) RETURNS SETOF uuid
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     SET standard_conforming_strings TO 'on'
-    BEGIN ATOMIC
- SELECT public.webhook_store_call_outcome(user_id, call_id, outcome_data) AS webhook_store_call_outcome;
-END;
+    AS $_$
+begin
+    return query select webhook_store_call_outcome($1, $2, $3);
+end
+$_$;
 
 COMMENT ON FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data json) IS 'enqueue_webhook_event for the outcome of a call, whose event_type is the type. The event id is made of call_id and that type, and the first outcome wins, so that a handler that runs again neither fails nor delivers twice.';
 
@@ -73,112 +49,26 @@ END;
 COMMENT ON FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data jsonb) IS 'Refuses: says that the outcome must be json.';
 
 CREATE FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data text) RETURNS SETOF uuid
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     SET standard_conforming_strings TO 'on'
-    BEGIN ATOMIC
- SELECT public.webhook_store_call_outcome(user_id, call_id, (outcome_data)::json) AS webhook_store_call_outcome;
-END;
-
-COMMENT ON FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data text) IS 'The same with the outcome as text.';
-
-CREATE FUNCTION public.webhook_store_event(user_id text, event_type text, payload json, event_id text, on_conflict text) RETURNS SETOF uuid
-    LANGUAGE plpgsql
-    SET search_path TO 'public', 'pg_temp'
     AS $_$
-#variable_conflict use_column
-declare
-    p_user_id    text    := $1;
-    p_event_type text    := $2;
-    p_payload    json    := $3;
-    p_event_id   text    := coalesce($4, webhook_ordered_id()::text);
-    p_conflict   text    := $5;
-    patterns     text[];
-    stored       boolean;
-    same         boolean;
-    ids          uuid[];
-    job_metadata jsonb   := '{"trigger": "schedule"}';
-    trace_parent text    := current_setting('webhook.traceparent', true);
-    trace_state  text    := current_setting('webhook.tracestate', true);
 begin
-    perform webhook_require_text('user_id', p_user_id, 255);
-    perform webhook_require_user(p_user_id);
-    perform webhook_require_text('event_id', p_event_id, 255);
-    perform webhook_require_event_type(p_event_type);
-    perform webhook_require_payload(p_payload);
-    if p_conflict is null or p_conflict not in ('error', 'first') then
-        raise exception 'on_conflict % must be error or first', coalesce(to_json(left(p_conflict, 80))::text, 'null') using errcode = 'invalid_parameter_value';
-    end if;
-    patterns := webhook_event_patterns(p_event_type);
-
-    -- What is no trace context is left out: tracing must not keep an event from being stored.
-    if trace_parent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' then
-        job_metadata := job_metadata || jsonb_build_object('traceparent', trace_parent);
-        if trace_state ~ '^[ -~]+$' and length(trace_state) <= 512 then
-            job_metadata := job_metadata || jsonb_build_object('tracestate', trace_state);
-        end if;
-    end if;
-
-    -- The event is the gate: whoever stores it makes the jobs.
-    with subscribed as materialized (
-        select p.id as partner_id, p.partner_slug, webhook_ordered_id() as delivery_id,
-               1 + coalesce(p.max_retries, (select retry_max_attempts from webhook_settings)) as max_attempts
-          from partner_webhooks p
-         where p.user_id = p_user_id
-           and p.enabled
-           and p.enabled_events && patterns
-    ), stored as (
-        insert into webhook_events (user_id, event_id, event_type, payload, partner_ids, delivery_ids)
-        select p_user_id, p_event_id, p_event_type, p_payload,
-               coalesce(array_agg(partner_id order by partner_slug), '{}'),
-               coalesce(array_agg(delivery_id order by partner_slug), '{}')
-          from subscribed
-        on conflict (user_id, event_id) do nothing
-        returning delivery_ids
-    ), jobs as (
-        insert into river_job (kind, queue, priority, max_attempts, metadata, args)
-        select 'webhook_delivery', 'webhooks', webhook_delivery_priority(partner_id), max_attempts, job_metadata,
-               jsonb_build_object('version', 1, 'delivery_id', delivery_id, 'user_id', p_user_id, 'partner_id', partner_id,
-                                  'event_id', p_event_id, 'event_type', p_event_type)
-          from subscribed
-         where exists (select from stored)
-         order by partner_slug
-    )
-    select true, delivery_ids into stored, ids from stored;
-
-    if stored then
-        if cardinality(ids) > 0 then
-            perform webhook_wake_workers();
-        end if;
-        return query select unnest(ids);
-        return;
-    end if;
-
-    select e.event_type = p_event_type and e.payload::text = p_payload::text, e.delivery_ids
-      into same, ids
-      from webhook_events e
-     where e.user_id = p_user_id and e.event_id = p_event_id;
-    if not found then
-        raise exception 'event % was removed while it was being enqueued again: try once more', to_json(p_event_id)
-              using errcode = 'serialization_failure';
-    elsif not same and p_conflict = 'error' then
-        raise exception 'an event of id % exists with another type or payload', to_json(p_event_id) using errcode = 'WH001';
-    elsif not same then
-        raise notice 'event % exists with another type or payload: the first one stands', to_json(p_event_id);
-    end if;
-    return query select unnest(ids);
+    return query select webhook_store_call_outcome($1, $2, $3::json);
 end
 $_$;
 
-COMMENT ON FUNCTION public.webhook_store_event(user_id text, event_type text, payload json, event_id text, on_conflict text) IS 'What enqueue_webhook_event and enqueue_call_outcome_webhook share. The settings webhook.traceparent and webhook.tracestate, as W3C Trace Context writes them, go into the deliveries'' metadata.';
+COMMENT ON FUNCTION public.enqueue_call_outcome_webhook(user_id text, call_id text, outcome_data text) IS 'The same with the outcome as text.';
 
 CREATE FUNCTION public.enqueue_webhook_event(user_id text, event_type text, payload json, event_id text DEFAULT NULL::text, on_conflict text DEFAULT 'error'::text) RETURNS SETOF uuid
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     SET standard_conforming_strings TO 'on'
-    BEGIN ATOMIC
- SELECT public.webhook_store_event(user_id, event_type, payload, event_id, on_conflict) AS webhook_store_event;
-END;
+    AS $_$
+begin
+    return query select webhook_store_event($1, $2, $3, $4, $5);
+end
+$_$;
 
 COMMENT ON FUNCTION public.enqueue_webhook_event(user_id text, event_type text, payload json, event_id text, on_conflict text) IS 'Stores an event and one delivery for each partner of the user that is subscribed to its type, in the caller''s transaction, and returns the delivery ids. The same event_id with the same payload returns the first time''s ids and creates nothing; with another one it is SQLSTATE WH001, or with on_conflict ''first'' a notice. No event_id: one is made.';
 
@@ -194,12 +84,14 @@ END;
 COMMENT ON FUNCTION public.enqueue_webhook_event(user_id text, event_type text, payload jsonb, event_id text, on_conflict text) IS 'Refuses: says that the payload must be json.';
 
 CREATE FUNCTION public.enqueue_webhook_event(user_id text, event_type text, payload text, event_id text DEFAULT NULL::text, on_conflict text DEFAULT 'error'::text) RETURNS SETOF uuid
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     SET standard_conforming_strings TO 'on'
-    BEGIN ATOMIC
- SELECT public.webhook_store_event(user_id, event_type, (payload)::json, event_id, on_conflict) AS webhook_store_event;
-END;
+    AS $_$
+begin
+    return query select webhook_store_event($1, $2, $3::json, $4, $5);
+end
+$_$;
 
 COMMENT ON FUNCTION public.enqueue_webhook_event(user_id text, event_type text, payload text, event_id text, on_conflict text) IS 'The same with the payload as text.';
 
@@ -579,15 +471,20 @@ $_$;
 
 COMMENT ON FUNCTION public.webhook_emit_operational_event(user_id text, event_type text, event_id text, about uuid, data json) IS 'Stores an operational event about a partner for the user''s other partners that subscribe to its type, if there are any, with their deliveries, once an id. Says whether it did.';
 
-CREATE FUNCTION public.webhook_is_operational(event_type text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
-    RETURN (event_type = ANY (ARRAY['partner.disabled'::text, 'delivery.exhausted'::text, 'partner.failing'::text, 'partner.recovered'::text]));
-
-COMMENT ON FUNCTION public.webhook_is_operational(event_type text) IS 'Whether events of a type are what webhook-worker itself tells, as the Go API has it.';
-
 CREATE FUNCTION public.webhook_event_patterns(event_type text) RETURNS text[]
-    LANGUAGE sql IMMUTABLE
-    RETURN (CASE WHEN public.webhook_is_operational(event_type) THEN ARRAY[event_type] ELSE ARRAY[event_type, '*'::text] END || ARRAY(SELECT ("left"(webhook_event_patterns.event_type, places.place) || '*'::text) FROM generate_series(1, char_length(webhook_event_patterns.event_type)) places(place) WHERE (substr(webhook_event_patterns.event_type, places.place, 1) = '.'::text)));
+    LANGUAGE plpgsql IMMUTABLE STRICT
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+    parts    text[] := string_to_array(event_type, '.');
+    patterns text[] := case when webhook_is_operational(event_type) then array[event_type] else array[event_type, '*'] end;
+begin
+    for i in 1 .. cardinality(parts) - 1 loop
+        patterns := patterns || (array_to_string(parts[:i], '.') || '.*');
+    end loop;
+    return patterns;
+end
+$$;
 
 COMMENT ON FUNCTION public.webhook_event_patterns(event_type text) IS 'Every entry of enabled_events that subscribes to an event type: for a.b.c itself, *, a.* and a.b.*; * is none for operational events.';
 
@@ -637,6 +534,12 @@ end
 $_$;
 
 COMMENT ON FUNCTION public.webhook_insert_delivery(delivery_id uuid, user_id text, partner_id uuid, event_id text, event_type text, max_retries integer, metadata jsonb, created_at timestamp with time zone) IS 'Makes the job of a delivery, unless it has one, and says whether it did.';
+
+CREATE FUNCTION public.webhook_is_operational(event_type text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    RETURN (event_type = ANY (ARRAY['partner.disabled'::text, 'delivery.exhausted'::text, 'partner.failing'::text, 'partner.recovered'::text]));
+
+COMMENT ON FUNCTION public.webhook_is_operational(event_type text) IS 'Whether events of a type are what webhook-worker itself tells, as the Go API has it.';
 
 CREATE FUNCTION public.webhook_make_log_partitions() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1000,6 +903,122 @@ CREATE FUNCTION public.webhook_session_users() RETURNS text[]
 $$;
 
 COMMENT ON FUNCTION public.webhook_session_users() IS 'The users whose rows the session''s login role may see: its entries in webhook_role_users, * for all, as for the owner and workers; narrowed by the setting webhook.user_id. Policies call it once a statement.';
+
+CREATE FUNCTION public.webhook_store_call_outcome(user_id text, call_id text, outcome_data json) RETURNS SETOF uuid
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+declare
+    members json;
+    event_type text;
+begin
+    perform webhook_require_text('call_id', call_id, 126);
+    perform webhook_require_payload(outcome_data);
+    -- PostgreSQL reads no member of a document that has an escape of NUL or of half a character in any text;
+    -- another control character stands for those here. \x01 cannot be in JSON: it stands for an escaped
+    -- backslash meanwhile.
+    members := replace(regexp_replace(replace(outcome_data::text, '\\', E'\x01'),
+                                      '\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '\\u0001', 'g'), E'\x01', '\\');
+    if json_typeof(members->'event_type') is distinct from 'string' then
+        raise exception 'event_type must be in the outcome, as text such as call.completed' using errcode = 'invalid_parameter_value';
+    end if;
+    event_type := members->>'event_type';
+    perform webhook_require_event_type(event_type);
+    return query select webhook_store_event(user_id, event_type, outcome_data, call_id || ':' || event_type, 'first');
+end
+$$;
+
+COMMENT ON FUNCTION public.webhook_store_call_outcome(user_id text, call_id text, outcome_data json) IS 'What the forms of enqueue_call_outcome_webhook share.';
+
+CREATE FUNCTION public.webhook_store_event(user_id text, event_type text, payload json, event_id text, on_conflict text) RETURNS SETOF uuid
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+#variable_conflict use_column
+declare
+    p_user_id    text    := $1;
+    p_event_type text    := $2;
+    p_payload    json    := $3;
+    p_event_id   text    := coalesce($4, webhook_ordered_id()::text);
+    p_conflict   text    := $5;
+    patterns     text[];
+    stored       boolean;
+    same         boolean;
+    ids          uuid[];
+    job_metadata jsonb   := '{"trigger": "schedule"}';
+    trace_parent text    := current_setting('webhook.traceparent', true);
+    trace_state  text    := current_setting('webhook.tracestate', true);
+begin
+    perform webhook_require_text('user_id', p_user_id, 255);
+    perform webhook_require_user(p_user_id);
+    perform webhook_require_text('event_id', p_event_id, 255);
+    perform webhook_require_event_type(p_event_type);
+    perform webhook_require_payload(p_payload);
+    if p_conflict is null or p_conflict not in ('error', 'first') then
+        raise exception 'on_conflict % must be error or first', coalesce(to_json(left(p_conflict, 80))::text, 'null') using errcode = 'invalid_parameter_value';
+    end if;
+    patterns := webhook_event_patterns(p_event_type);
+
+    -- What is no trace context is left out: tracing must not keep an event from being stored.
+    if trace_parent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' then
+        job_metadata := job_metadata || jsonb_build_object('traceparent', trace_parent);
+        if trace_state ~ '^[ -~]+$' and length(trace_state) <= 512 then
+            job_metadata := job_metadata || jsonb_build_object('tracestate', trace_state);
+        end if;
+    end if;
+
+    -- The event is the gate: whoever stores it makes the jobs.
+    with subscribed as materialized (
+        select p.id as partner_id, p.partner_slug, webhook_ordered_id() as delivery_id,
+               1 + coalesce(p.max_retries, (select retry_max_attempts from webhook_settings)) as max_attempts
+          from partner_webhooks p
+         where p.user_id = p_user_id
+           and p.enabled
+           and p.enabled_events && patterns
+    ), stored as (
+        insert into webhook_events (user_id, event_id, event_type, payload, partner_ids, delivery_ids)
+        select p_user_id, p_event_id, p_event_type, p_payload,
+               coalesce(array_agg(partner_id order by partner_slug), '{}'),
+               coalesce(array_agg(delivery_id order by partner_slug), '{}')
+          from subscribed
+        on conflict (user_id, event_id) do nothing
+        returning delivery_ids
+    ), jobs as (
+        insert into river_job (kind, queue, priority, max_attempts, metadata, args)
+        select 'webhook_delivery', 'webhooks', webhook_delivery_priority(partner_id), max_attempts, job_metadata,
+               jsonb_build_object('version', 1, 'delivery_id', delivery_id, 'user_id', p_user_id, 'partner_id', partner_id,
+                                  'event_id', p_event_id, 'event_type', p_event_type)
+          from subscribed
+         where exists (select from stored)
+         order by partner_slug
+    )
+    select true, delivery_ids into stored, ids from stored;
+
+    if stored then
+        if cardinality(ids) > 0 then
+            perform webhook_wake_workers();
+        end if;
+        return query select unnest(ids);
+        return;
+    end if;
+
+    select e.event_type = p_event_type and e.payload::text = p_payload::text, e.delivery_ids
+      into same, ids
+      from webhook_events e
+     where e.user_id = p_user_id and e.event_id = p_event_id;
+    if not found then
+        raise exception 'event % was removed while it was being enqueued again: try once more', to_json(p_event_id)
+              using errcode = 'serialization_failure';
+    elsif not same and p_conflict = 'error' then
+        raise exception 'an event of id % exists with another type or payload', to_json(p_event_id) using errcode = 'WH001';
+    elsif not same then
+        raise notice 'event % exists with another type or payload: the first one stands', to_json(p_event_id);
+    end if;
+    return query select unnest(ids);
+end
+$_$;
+
+COMMENT ON FUNCTION public.webhook_store_event(user_id text, event_type text, payload json, event_id text, on_conflict text) IS 'What enqueue_webhook_event and enqueue_call_outcome_webhook share. The settings webhook.traceparent and webhook.tracestate, as W3C Trace Context writes them, go into the deliveries'' metadata.';
 
 CREATE FUNCTION public.webhook_time(at timestamp with time zone) RETURNS text
     LANGUAGE sql STABLE
