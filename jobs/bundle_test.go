@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { testdb.Main(m) }
 
 const (
 	user    = "user_123"
-	waitFor = 30 * time.Second
+	waitFor = 20 * time.Second
 	look    = 5 * time.Millisecond
 )
 
