@@ -65,14 +65,16 @@ func TestCircuit(t *testing.T) {
 			cfg.Schedule.BaseDelay = 3 * time.Second // so that who failed waits with the others
 		}
 	}
-	b.run(t, change("one"))
-	b.run(t, change("two"))
+	var one, two *jobs.Runner
+	b.runAs(t, change("one"), func(r *jobs.Runner) { one = r })
+	b.runAs(t, change("two"), func(r *jobs.Runner) { two = r })
 	var health *jobs.Health
 	require.Eventually(t, func() bool { // until then what is held may be so for other tries that are under way
 		health = b.health(t, acme)
 		return health != nil && health.OpenedAt != nil
 	}, waitFor, look)
 	b.awaitHeld(t, acme, many)
+	require.Eventually(t, func() bool { return one.KnowsOpen(acme.ID) && two.KnowsOpen(acme.ID) }, waitFor, look, "they tell each other")
 	tried := len(e.received())
 	require.GreaterOrEqual(t, tried, 20)
 	// Each worker by itself stops at 20, and with what it has under way.
