@@ -73,8 +73,8 @@ func TestCircuit(t *testing.T) {
 		health = b.health(t, acme)
 		return health != nil && health.OpenedAt != nil
 	}, waitFor, look)
-	b.awaitHeld(t, acme, many)
 	require.Eventually(t, func() bool { return one.KnowsOpen(acme.ID) && two.KnowsOpen(acme.ID) }, waitFor, look, "they tell each other")
+	b.awaitHeld(t, acme, many)
 	tried := len(e.received())
 	require.GreaterOrEqual(t, tried, 20)
 	// Each worker by itself stops at 20, and with what it has under way.
