@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -24,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/epicvoice/webhook-worker/internal/devpg"
+	"github.com/epicvoice/webhook-worker/internal/testport"
 	"github.com/epicvoice/webhook-worker/migrations"
 )
 
@@ -48,7 +48,7 @@ func newPostgres(t *testing.T, s *setting) *postgres {
 	output, err := exec.CommandContext(t.Context(), "cp", "-a", filepath.Join(template, "pgdata"), filepath.Join(template, "password"), dir).CombinedOutput()
 	require.NoError(t, err, string(output))
 
-	p := &postgres{cfg: devpg.Config{DataDir: dir, Port: freePort(t), BinDirs: s.binDirs, Parameters: map[string]string{
+	p := &postgres{cfg: devpg.Config{DataDir: dir, Port: testport.Free(t), BinDirs: s.binDirs, Parameters: map[string]string{
 		"shared_buffers": "32MB",
 		"max_wal_size":   "256MB",
 	}}}
@@ -201,20 +201,4 @@ func (p *postgres) logFull(t *testing.T, on bool) {
 		    raise exception 'could not extend file: no space left on device' using errcode = 'disk_full';
 		end $$`)
 	p.exec(t, `create trigger faults_full before insert or update on webhook_delivery_log for each statement execute function faults_full()`)
-}
-
-// freePort finds a port that no program gets by chance: one outside the range that the system gives out,
-// so that it is still there after a time in which nobody listened.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		port := 20000 + rand.IntN(10000)
-		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err == nil {
-			require.NoError(t, listener.Close())
-			return port
-		}
-	}
-	t.Fatal("no port is free")
-	return 0
 }

@@ -18,6 +18,8 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
+
+	"github.com/epicvoice/webhook-worker/internal/testport"
 )
 
 // arrival is one request that reached the receiver: its headers were read.
@@ -52,7 +54,7 @@ type receiver struct {
 func newReceiver(t *testing.T, config *tls.Config) *receiver {
 	t.Helper()
 	r := &receiver{
-		port:      freePort(t),
+		port:      testport.Free(t),
 		tls:       config,
 		changed:   make(chan struct{}),
 		secrets:   map[string]string{},

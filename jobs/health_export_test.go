@@ -6,6 +6,5 @@ import "github.com/google/uuid"
 func (r *Runner) KnowsOpen(partner uuid.UUID) bool {
 	r.gate.mu.Lock()
 	defer r.gate.mu.Unlock()
-	health := r.gate.health[partner]
-	return health != nil && health.OpenedAt != nil
+	return r.gate.health[partner].Circuit() == CircuitOpen
 }

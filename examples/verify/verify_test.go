@@ -12,7 +12,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -26,6 +25,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/epicvoice/webhook-worker/internal/testport"
 	"github.com/epicvoice/webhook-worker/partners"
 )
 
@@ -157,26 +157,10 @@ func forge(t *testing.T, url string) int {
 	return response.StatusCode
 }
 
-// freePort finds a port that nothing listens on, below those that systems give away by themselves: nobody else gets one of these
-// meanwhile, and no connection comes from one.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		port := strconv.Itoa(10000 + rand.IntN(20000))
-		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
-		if err == nil {
-			require.NoError(t, listener.Close())
-			return port
-		}
-	}
-	t.Fatal("no port between 10000 and 30000 is free")
-	return ""
-}
-
 // start starts a receiver on a free port and waits until it answers.
 func start(t *testing.T, command []string, secret partners.Secret) string {
 	t.Helper()
-	port := freePort(t)
+	port := strconv.Itoa(testport.Free(t))
 	addr := net.JoinHostPort("127.0.0.1", port)
 	arguments := make([]string, len(command))
 	for i, argument := range command {
